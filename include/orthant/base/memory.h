@@ -1,0 +1,25 @@
+#ifndef ORTHANT_BASE_MEMORY_H
+#define ORTHANT_BASE_MEMORY_H
+
+#include <orthant/base/status.h>
+
+#include <stdint.h>
+
+/**
+ * Allocate `count` elements of `size` bytes, zeroed and aligned to 64 bytes (large blocks: pages
+ * that cost nothing until touched). `what` names the array in the error. A count of 0 gives a
+ * pointer that can be freed. On failure *out is unchanged, the sizes are recorded and
+ * ORTH_ERR_ENVIRONMENT is returned. Not collective. Free with orth_free.
+ */
+orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **out);
+
+/** Free what orth_allocate gave; NULL is allowed. */
+void orth_free(void *block);
+
+/** Allocate an array for the pointer `*p` (a pointer to pointer of the element type). */
+#define ORTH_ALLOCATE(count, what, p) orth_allocate((count), (int64_t)sizeof **(p), (what), (void **)(p))
+
+/** Peak resident memory of this process in bytes (VmHWM), 0 where the system does not tell. */
+int64_t orth_peak_memory(void);
+
+#endif

@@ -1,0 +1,64 @@
+#ifndef ORTHANT_PAR_COLLECTIVE_H
+#define ORTHANT_PAR_COLLECTIVE_H
+
+#include <orthant/base/status.h>
+
+#include <mpi.h>
+#include <stdint.h>
+
+/**
+ * Checked collectives with 64-bit counts: larger transfers go in pieces. Every function here is
+ * collective over `comm`, with the same counts where MPI asks for it, and returns
+ * ORTH_ERR_ENVIRONMENT when MPI reports a failure.
+ */
+
+/** ORTH_OK, or a recorded error that names the call. */
+orth_status orth_mpi_status(int code, const char *call);
+
+/** Run an MPI call inside a function that returns orth_status; return its failure. */
+#define ORTH_MPI(call)                                                                             \
+    do {                                                                                           \
+        orth_status orth_mpi_result_ = orth_mpi_status((call), #call);                             \
+        if (orth_mpi_result_ != ORTH_OK)                                                           \
+            return orth_mpi_result_;                                                               \
+    } while (0)
+
+/** Return from the enclosing function when `call` does not give ORTH_OK. */
+#define ORTH_TRY(call)                                                                             \
+    do {                                                                                           \
+        orth_status orth_try_result_ = (call);                                                     \
+        if (orth_try_result_ != ORTH_OK)                                                           \
+            return orth_try_result_;                                                               \
+    } while (0)
+
+/** In-place MPI_Allreduce of `count` elements; for operations whose order does not matter
+ * (integers, maxima, logical). Floating-point sums use orth_sum_f32 and orth_sum_f64. */
+orth_status orth_allreduce(void *data, int64_t count, MPI_Datatype type, MPI_Op op, MPI_Comm comm);
+
+/** MPI_Bcast from `root`. */
+orth_status orth_broadcast(void *data, int64_t count, MPI_Datatype type, int root, MPI_Comm comm);
+
+/**
+ * In-place sum over the ranks of `comm`, added in rank order, so that every rank ends with the same
+ * bits whatever the transport: an own reduce-scatter and allgather. `count` floats.
+ */
+orth_status orth_sum_f32(float *data, int64_t count, MPI_Comm comm);
+
+/** As orth_sum_f32, for doubles. */
+orth_status orth_sum_f64(double *data, int64_t count, MPI_Comm comm);
+
+/**
+ * Gather pieces of different length on all ranks: rank r's piece, `counts[r]` elements of `size`
+ * bytes, ends at the sum of the counts before it in `all`. `mine` may be the own place in `all`.
+ */
+orth_status orth_allgather(const void *mine, const int64_t *counts, int64_t size, void *all,
+                           MPI_Comm comm);
+
+/**
+ * All-to-all of pieces of different length, elements of `size` bytes, packed in rank order on both
+ * sides: `send_counts[r]` elements to rank r, `receive_counts[r]` from it.
+ */
+orth_status orth_alltoall(const void *send, const int64_t *send_counts, void *receive,
+                          const int64_t *receive_counts, int64_t size, MPI_Comm comm);
+
+#endif

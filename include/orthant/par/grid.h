@@ -1,0 +1,44 @@
+#ifndef ORTHANT_PAR_GRID_H
+#define ORTHANT_PAR_GRID_H
+
+#include <orthant/base/status.h>
+#include <orthant/par/partition.h>
+
+#include <mpi.h>
+
+/**
+ * The ranks as `n_group x n_shard`: `rank = group * n_shard + shard`, so that the ranks of one token
+ * group are neighbours. Communicators are plain (Open MPI corrupts files written over Cartesian
+ * ones) and return errors instead of aborting.
+ */
+typedef struct orth_grid {
+    MPI_Comm world; ///< every rank; a duplicate of what the grid was made from
+    MPI_Comm group; ///< the token group: ranks that work on the same tokens, ordered by shard
+    MPI_Comm peers; ///< ranks that own the same shard of latents, ordered by group
+    int rank;       ///< in world
+    int size;       ///< of world
+    int n_group;
+    int n_shard;
+    int group_index;
+    int shard_index;
+} orth_grid;
+
+/**
+ * Make the grid. Collective over `comm`. `n_group * n_shard` must be its size (ORTH_ERR_USAGE names
+ * the products that are). The caller ends it with orth_grid_free.
+ */
+orth_status orth_grid_create(MPI_Comm comm, int n_group, int n_shard, orth_grid *out);
+
+/** Free the communicators. Collective. A zeroed grid is allowed. */
+void orth_grid_free(orth_grid *grid);
+
+/** The latents of `n_latent` that this rank owns. */
+orth_range orth_grid_latents(const orth_grid *grid, int64_t n_latent);
+
+/** The tokens of a batch of `batch` that this rank's token group works on. */
+orth_range orth_grid_tokens(const orth_grid *grid, int64_t batch);
+
+/** The part of its group's tokens (indices in the batch) that this rank reads. */
+orth_range orth_grid_reads(const orth_grid *grid, int64_t batch);
+
+#endif

@@ -1,0 +1,63 @@
+#ifndef ORTHANT_RUN_CHECKPOINT_H
+#define ORTHANT_RUN_CHECKPOINT_H
+
+#include <orthant/io/dataset.h>
+#include <orthant/io/stream.h>
+#include <orthant/sae/model.h>
+
+#include <stdbool.h>
+
+/** What a checkpoint holds besides the arrays of orth_sae. Strings are owned where it was read. */
+typedef struct orth_checkpoint_info {
+    int64_t format_version;
+    int64_t step;
+    int64_t tokens_seen;
+    int64_t n_latent;
+    int64_t d_model;
+    orth_cursor cursor;
+    orth_fingerprint data;
+    double mse_scale;
+    double input_scale;
+    int ranks, n_group, n_shard, threads; ///< what wrote it
+    char isa[32];                         ///< kernel set that wrote it
+    char libraries[256];                  ///< MPI, HDF5, BLAS versions that wrote it
+    char program_version[32];
+    bool has_optimizer; ///< moments and counters are there
+    bool has_average;   ///< EMA is there
+    char *config;       ///< the resolved YAML
+} orth_checkpoint_info;
+
+/**
+ * Write `<run_dir>/checkpoints/step-%09d.h5` for sae->step: under a partial name, by independent
+ * contiguous slabs of all ranks, checksummed from memory, synced, with `verify` read again and
+ * compared, renamed, the folder synced; then remove all but the newest `keep`. Earlier checkpoints
+ * are never touched before the new one stands. Collective over the grid's world; agreed status.
+ * ORTH_ERR_STORAGE when it cannot be written: the partial file is gone and the run can go on.
+ * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries and config.
+ */
+orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
+                                  const orth_checkpoint_info *info, bool verify, int64_t keep);
+
+/** Read what a checkpoint holds besides its arrays. Collective over `comm`; agreed.
+ * ORTH_ERR_CORRUPT names what is wrong (not a checkpoint, truncated, newer format with both
+ * versions, checksum of the configuration). Free with orth_checkpoint_info_free. */
+orth_status orth_checkpoint_read_info(const char *path, MPI_Comm comm, orth_checkpoint_info *out);
+void orth_checkpoint_info_free(orth_checkpoint_info *info);
+
+/** Read the arrays into a created `sae` (any grid), checking every checksum; sets step and scales.
+ * A sae without moments reads the weights alone. Collective over the grid's world; agreed.
+ * ORTH_ERR_CORRUPT names the dataset and the row or block whose checksum fails. */
+orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
+
+/** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
+orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);
+
+/**
+ * The newest checkpoint in `<run_dir>/checkpoints` that verifies, as an owned path (free), or NULL
+ * when there is none at all (ORTH_OK). Says (warning) when it had to pass over a newer one, removes
+ * stale partial files when `clean`. ORTH_ERR_CORRUPT when there are checkpoints but none verifies.
+ * Collective over `comm`; agreed.
+ */
+orth_status orth_checkpoint_find(const char *run_dir, MPI_Comm comm, bool clean, char **out);
+
+#endif

@@ -1,0 +1,62 @@
+#include <orthant/par/grid.h>
+
+#include <orthant/par/collective.h>
+
+#include <stddef.h>
+
+static orth_status split(MPI_Comm comm, int colour, int key, MPI_Comm *out)
+{
+    ORTH_MPI(MPI_Comm_split(comm, colour, key, out));
+    ORTH_MPI(MPI_Comm_set_errhandler(*out, MPI_ERRORS_RETURN));
+    return ORTH_OK;
+}
+
+orth_status orth_grid_create(MPI_Comm comm, int n_group, int n_shard, orth_grid *out)
+{
+    orth_grid grid = {.world = MPI_COMM_NULL, .group = MPI_COMM_NULL, .peers = MPI_COMM_NULL};
+    ORTH_MPI(MPI_Comm_size(comm, &grid.size));
+    ORTH_MPI(MPI_Comm_rank(comm, &grid.rank));
+    if (n_group < 1 || n_shard < 1 || (int64_t)n_group * n_shard != grid.size)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "grid.n_group x grid.n_shard: %d x %d is not the number of ranks, %d; set "
+                         "both so that their product is %d, or leave one as auto",
+                         n_group, n_shard, grid.size, grid.size);
+    grid.n_group = n_group;
+    grid.n_shard = n_shard;
+    grid.group_index = grid.rank / n_shard;
+    grid.shard_index = grid.rank % n_shard;
+    ORTH_MPI(MPI_Comm_dup(comm, &grid.world));
+    ORTH_MPI(MPI_Comm_set_errhandler(grid.world, MPI_ERRORS_RETURN));
+    orth_status status = split(grid.world, grid.group_index, grid.shard_index, &grid.group);
+    if (status == ORTH_OK)
+        status = split(grid.world, grid.shard_index, grid.group_index, &grid.peers);
+    if (status == ORTH_OK)
+        *out = grid;
+    return status;
+}
+
+void orth_grid_free(orth_grid *grid)
+{
+    MPI_Comm *comms[] = {&grid->peers, &grid->group, &grid->world};
+    for (size_t i = 0; i < sizeof comms / sizeof *comms; i++)
+        if (grid->size && *comms[i] != MPI_COMM_NULL)
+            MPI_Comm_free(comms[i]);
+    grid->size = 0;
+}
+
+orth_range orth_grid_latents(const orth_grid *grid, int64_t n_latent)
+{
+    return orth_partition(n_latent, grid->n_shard, grid->shard_index);
+}
+
+orth_range orth_grid_tokens(const orth_grid *grid, int64_t batch)
+{
+    return orth_partition(batch, grid->n_group, grid->group_index);
+}
+
+orth_range orth_grid_reads(const orth_grid *grid, int64_t batch)
+{
+    orth_range tokens = orth_grid_tokens(grid, batch);
+    orth_range part = orth_partition(orth_range_size(tokens), grid->n_shard, grid->shard_index);
+    return (orth_range){tokens.begin + part.begin, tokens.begin + part.end};
+}
