@@ -34,6 +34,14 @@ const char *orth_error_text(void);
 /** The status of the recorded error, ORTH_OK when there is none. */
 orth_status orth_error_status(void);
 
+/** Return from the enclosing function when `call` does not give ORTH_OK. */
+#define ORTH_TRY(call)                                                                             \
+    do {                                                                                           \
+        orth_status orth_try_result_ = (call);                                                     \
+        if (orth_try_result_ != ORTH_OK)                                                           \
+            return orth_try_result_;                                                               \
+    } while (0)
+
 /** Forget the recorded error (it was handled). */
 void orth_error_clear(void);
 

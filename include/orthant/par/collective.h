@@ -23,14 +23,6 @@ orth_status orth_mpi_status(int code, const char *call);
             return orth_mpi_result_;                                                               \
     } while (0)
 
-/** Return from the enclosing function when `call` does not give ORTH_OK. */
-#define ORTH_TRY(call)                                                                             \
-    do {                                                                                           \
-        orth_status orth_try_result_ = (call);                                                     \
-        if (orth_try_result_ != ORTH_OK)                                                           \
-            return orth_try_result_;                                                               \
-    } while (0)
-
 /** In-place MPI_Allreduce of `count` elements; for operations whose order does not matter
  * (integers, maxima, logical). Floating-point sums use orth_sum_f32 and orth_sum_f64. */
 orth_status orth_allreduce(void *data, int64_t count, MPI_Datatype type, MPI_Op op, MPI_Comm comm);
