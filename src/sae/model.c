@@ -43,11 +43,8 @@ static orth_status arrays_create(orth_sae *sae, bool trainable)
 orth_status orth_sae_create(const orth_grid *grid, const orth_recipe *recipe, int64_t d_model,
                             bool trainable, orth_sae *out)
 {
-    orth_sae sae = {.grid = grid,
-                    .recipe = *recipe,
-                    .d_model = d_model,
-                    .mse_scale = 1.0,
-                    .input_scale = 1.0};
+    orth_sae sae = {
+        .grid = grid, .recipe = *recipe, .d_model = d_model, .mse_scale = 1.0, .input_scale = 1.0};
     if (sae.recipe.n_latent == 0)
         sae.recipe.n_latent = 16 * d_model;
     if (sae.recipe.aux_k == 0)
