@@ -32,6 +32,8 @@ END_TEST
 
 START_TEST(requests_are_idempotent)
 {
+    /* Check catches TERM and INT itself while tests run. */
+    orth_signals_setup();
     bool stop = true, save = true;
     orth_signals_take(&stop, &save);
     ck_assert(!stop && !save);
