@@ -28,7 +28,8 @@ typedef enum orth_h5_type {
     ORTH_H5_UINT32,
     ORTH_H5_UINT64,
     ORTH_H5_FLOAT16,  ///< IEEE; create, orth_h5_read_raw and orth_h5_write_raw
-    ORTH_H5_BFLOAT16, ///< the same; uint16 with attribute dtype = "bfloat16", or a float of that form
+    ORTH_H5_BFLOAT16, ///< the same; uint16 with attribute dtype = "bfloat16", or a float of that
+                      ///< form
     ORTH_H5_OTHER     ///< anything else; cannot be read
 } orth_h5_type;
 
@@ -42,21 +43,21 @@ enum { ORTH_H5_MAX_RANK = 2 };
 
 /** What a dataset is like on disk. Extents beyond the second, if any, are not kept. */
 typedef struct orth_h5_layout {
-    int rank;                          ///< number of dimensions, 0 for a scalar
-    int64_t extent[ORTH_H5_MAX_RANK];  ///< (rows, columns); 1 where there is no such dimension
+    int rank;                         ///< number of dimensions, 0 for a scalar
+    int64_t extent[ORTH_H5_MAX_RANK]; ///< (rows, columns); 1 where there is no such dimension
     orth_h5_type type;
-    int64_t element_size;              ///< bytes on disk
+    int64_t element_size; ///< bytes on disk
     bool big_endian;
-    int64_t offset;                    ///< of the first byte in the file; -1 unless contiguous there
-    int64_t chunk_rows;                ///< rows of a chunk, 0 unless chunked
-    int64_t chunk_bytes;               ///< bytes of a chunk before filters, 0 unless chunked
-    char type_name[48];                ///< for messages: "float16", "int32 big-endian", "string"
+    int64_t offset;      ///< of the first byte in the file; -1 unless contiguous there
+    int64_t chunk_rows;  ///< rows of a chunk, 0 unless chunked
+    int64_t chunk_bytes; ///< bytes of a chunk before filters, 0 unless chunked
+    char type_name[48];  ///< for messages: "float16", "int32 big-endian", "string"
 } orth_h5_layout;
 
 /**
- * Open for reading. Collective over `comm`, which is duplicated. `fault` is the status that failures
- * on this file get (ORTH_ERR_DATA for activations, ORTH_ERR_CORRUPT for checkpoints). Missing, not
- * readable, a folder, empty, and not HDF5 are told apart in the text.
+ * Open for reading. Collective over `comm`, which is duplicated. `fault` is the status that
+ * failures on this file get (ORTH_ERR_DATA for activations, ORTH_ERR_CORRUPT for checkpoints).
+ * Missing, not readable, a folder, empty, and not HDF5 are told apart in the text.
  */
 orth_status orth_h5_open(const char *path, orth_h5_access access, orth_status fault, MPI_Comm comm,
                          orth_h5_file **out);
@@ -84,8 +85,8 @@ orth_status orth_h5_names(orth_h5_file *file, const char *group, char *out, int6
 orth_status orth_h5_exists(orth_h5_file *file, const char *name, bool *out);
 
 /**
- * Create a contiguous dataset of `rank` 1 or 2, without fill; groups on its path are made as needed.
- * Collective. End with orth_h5_dataset_close. BFLOAT16 becomes uint16 with its attribute.
+ * Create a contiguous dataset of `rank` 1 or 2, without fill; groups on its path are made as
+ * needed. Collective. End with orth_h5_dataset_close. BFLOAT16 becomes uint16 with its attribute.
  */
 orth_status orth_h5_dataset_create(orth_h5_file *file, const char *name, orth_h5_type type,
                                    int rank, const int64_t *extent, orth_h5_dataset **out);
@@ -135,8 +136,8 @@ orth_status orth_h5_write_raw(orth_h5_dataset *dataset, int64_t begin, int64_t e
  */
 orth_status orth_h5_attribute_write_int64(orth_h5_file *file, const char *object, const char *name,
                                           int64_t value);
-orth_status orth_h5_attribute_write_double(orth_h5_file *file, const char *object,
-                                           const char *name, double value);
+orth_status orth_h5_attribute_write_double(orth_h5_file *file, const char *object, const char *name,
+                                           double value);
 orth_status orth_h5_attribute_write_text(orth_h5_file *file, const char *object, const char *name,
                                          const char *value);
 orth_status orth_h5_attribute_read_int64(orth_h5_file *file, const char *object, const char *name,
