@@ -12,9 +12,7 @@
 enum {
     /* Elements of a vector that rank 0 gathers and writes at once: a multiple of a block. */
     GATHER_ELEMENTS = 16 * ORTH_CHECKPOINT_BLOCK,
-    GATHER_UNITS = GATHER_ELEMENTS / ORTH_CHECKPOINT_BLOCK,
-    /* A slab goes out in transfers well below 2 GiB, the limit of an int in MPI-IO. */
-    TRANSFER_BYTES = 256 << 20
+    GATHER_UNITS = GATHER_ELEMENTS / ORTH_CHECKPOINT_BLOCK
 };
 
 /** An array being written. */
@@ -43,12 +41,7 @@ static orth_status write_rows(const target *t)
     int64_t count = orth_range_size(rows);
     for (int64_t i = 0; i < count; i++)
         t->unit_checksums[i] = orth_crc32c(data + i * row_bytes, row_bytes);
-    int64_t at_once = TRANSFER_BYTES / row_bytes + 1;
-    for (int64_t i = 0; i < count; i += at_once) {
-        int64_t end = i + at_once < count ? i + at_once : count;
-        ORTH_TRY(orth_h5_write(t->data, rows.begin + i, rows.begin + end, t->array->type,
-                               data + i * row_bytes));
-    }
+    ORTH_TRY(orth_h5_write(t->data, rows.begin, rows.end, t->array->type, data));
     return orth_h5_write(t->checksums, rows.begin, rows.end, ORTH_H5_UINT32, t->unit_checksums);
 }
 
