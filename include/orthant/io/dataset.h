@@ -11,13 +11,13 @@
 typedef struct orth_dataset orth_dataset;
 
 /**
- * Open files (paths or glob patterns, expanded in sorted order) as one table, through parallel HDF5.
- * `dataset` is the name inside each file ("activations"). Accepts float16, float32, float64 in both
- * byte orders and bfloat16 (uint16 with attribute dtype = "bfloat16"), contiguous or chunked.
- * Collective over `comm`, which the dataset duplicates; the status is agreed. Errors are
+ * Open files (paths or glob patterns, expanded in sorted order) as one table, through parallel
+ * HDF5. `dataset` is the name inside each file ("activations"). Accepts float16, float32, float64
+ * in both byte orders and bfloat16 (uint16 with attribute dtype = "bfloat16"), contiguous or
+ * chunked. Collective over `comm`, which the dataset duplicates; the status is agreed. Errors are
  * ORTH_ERR_DATA and name the file: missing, folder, not HDF5, empty, dataset absent (lists those
- * there are), wrong rank, unsupported type (lists the supported), unequal width, permission, unknown
- * filter.
+ * there are), wrong rank, unsupported type (lists the supported), unequal width, permission,
+ * unknown filter.
  */
 orth_status orth_dataset_open(const char *const *files, int64_t n_file, const char *dataset,
                               MPI_Comm comm, orth_dataset **out);
@@ -36,7 +36,8 @@ const char *orth_dataset_locate(const orth_dataset *dataset, int64_t row, int64_
  * Not collective (independent transfers); the status is local: the caller agrees it. Close rows are
  * fetched together. A file that shrank or vanished gives ORTH_ERR_DATA and its name.
  */
-orth_status orth_dataset_read(orth_dataset *dataset, const int64_t *rows, int64_t n_row, float *out);
+orth_status orth_dataset_read(orth_dataset *dataset, const int64_t *rows, int64_t n_row,
+                              float *out);
 
 /** What identifies the content of a table wherever it lies. */
 typedef struct orth_fingerprint {

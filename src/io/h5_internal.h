@@ -1,0 +1,38 @@
+#ifndef ORTHANT_SRC_IO_H5_INTERNAL_H
+#define ORTHANT_SRC_IO_H5_INTERNAL_H
+
+#include <orthant/io/h5.h>
+
+#include <hdf5.h>
+
+/* Private to src/io/h5*.c: what the opaque types hold. */
+
+struct orth_h5_file {
+    hid_t id;
+    MPI_Comm comm; ///< plain duplicate
+    orth_status fault;
+    bool independent_metadata;
+    char path[];
+};
+
+struct orth_h5_dataset {
+    orth_h5_file *file;
+    hid_t id;
+    hid_t transfer; ///< transfer property list: independent
+    orth_h5_layout layout;
+    char name[];
+};
+
+/** Record a failure of HDF5: "<file>: <what>: <innermost text>; <what to do>" with the file's
+ * status. `name` may be NULL. Clears HDF5's stack. Returns the status. */
+orth_status orth_h5_fail(const orth_h5_file *file, const char *what, const char *name);
+
+/** The in-memory HDF5 type of a type up to ORTH_H5_UINT64, and its size; negative for others. */
+hid_t orth_h5_memory_type(orth_h5_type type);
+int64_t orth_h5_memory_size(orth_h5_type type);
+
+/** Fill the type part of a layout from an HDF5 type; `marked_bf16`: it has the bfloat16 attribute.
+ */
+void orth_h5_describe_type(hid_t type, bool marked_bf16, orth_h5_layout *layout);
+
+#endif
