@@ -14,6 +14,10 @@ cd "$ORTHANT_ROOT"
 bash jobs/packages.sh build run
 find_tools
 need_cmake
+if ! command -v jq >/dev/null; then
+    echo "orthant: error: no jq: the table of results is made with it; install it or load its module" >&2
+    exit 1
+fi
 
 build=build/release
 log=$build/quickstart-build.log
