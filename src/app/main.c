@@ -4,6 +4,7 @@
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/signals.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,16 +79,19 @@ int main(int argc, char **argv)
 {
     if (answer_without_mpi(argc, argv))
         return fflush(stdout) == 0 ? ORTH_OK : ORTH_ERR_STORAGE;
+    orth_signals_setup();
     int provided = MPI_THREAD_SINGLE, rank = 0, size = 1;
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         orth_log_error("MPI: cannot be initialised; see the launcher's messages");
         return ORTH_ERR_ENVIRONMENT;
     }
+    orth_signals_setup();
     MPI_Comm world = MPI_COMM_WORLD;
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
     orth_status status = orth_mpi_status(MPI_Comm_rank(world, &rank), "MPI_Comm_rank");
     if (status == ORTH_OK)
         status = orth_mpi_status(MPI_Comm_size(world, &size), "MPI_Comm_size");
+    orth_signals_describe(rank, 0);
     /* Processes that MPI failed to join to one world all see themselves as rank 0. */
     bool speaks = rank == 0 && (size > 1 || orth_launch_first());
     orth_log_setup(speaks, false);
