@@ -1,3 +1,5 @@
+#define _XOPEN_SOURCE 700 /* nftw */
+
 #include "check_mpi.h"
 
 #include <ftw.h>

@@ -33,14 +33,25 @@ typedef struct orth_checkpoint_info {
  * compared, renamed, the folder synced; then remove all but the newest `keep`. Earlier checkpoints
  * are never touched before the new one stands. Collective over the grid's world; agreed status.
  * ORTH_ERR_STORAGE when it cannot be written: the partial file is gone and the run can go on.
- * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries and config.
+ * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries, program_version
+ * and config; the rest comes from `sae`. Arrays that `sae` does not have (moments, averages) are
+ * left out. Memory: 4 bytes for each row that the rank writes, and about 4 MiB.
  */
 orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
                                   const orth_checkpoint_info *info, bool verify, int64_t keep);
 
+/**
+ * Make a warning of a failure that the run survives, such as a checkpoint that could not be
+ * written:
+ * "<what>: <the error of the lowest rank that has one>", and forget it on all ranks. Collective;
+ * `failed` is the agreed status.
+ */
+void orth_checkpoint_forgive(MPI_Comm comm, orth_status failed, const char *what);
+
 /** Read what a checkpoint holds besides its arrays. Collective over `comm`; agreed.
- * ORTH_ERR_CORRUPT names what is wrong (not a checkpoint, truncated, newer format with both
- * versions, checksum of the configuration). Free with orth_checkpoint_info_free. */
+ * ORTH_ERR_USAGE when there is no such file; ORTH_ERR_CORRUPT names what is wrong (not a
+ * checkpoint, truncated, newer format with both versions, checksum of the configuration). Free with
+ * orth_checkpoint_info_free. */
 orth_status orth_checkpoint_read_info(const char *path, MPI_Comm comm, orth_checkpoint_info *out);
 void orth_checkpoint_info_free(orth_checkpoint_info *info);
 
@@ -55,7 +66,8 @@ orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);
 /**
  * The newest checkpoint in `<run_dir>/checkpoints` that verifies, as an owned path (free), or NULL
  * when there is none at all (ORTH_OK). Says (warning) when it had to pass over a newer one, removes
- * stale partial files when `clean`. ORTH_ERR_CORRUPT when there are checkpoints but none verifies.
+ * stale partial files when `clean`. ORTH_ERR_CORRUPT when there are checkpoints but none verifies,
+ * or the newest readable one is of a newer format (passing it over would lose work unseen).
  * Collective over `comm`; agreed.
  */
 orth_status orth_checkpoint_find(const char *run_dir, MPI_Comm comm, bool clean, char **out);

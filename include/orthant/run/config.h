@@ -4,17 +4,26 @@
 #include <orthant/base/status.h>
 #include <orthant/sae/recipe.h>
 
+#include <mpi.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
-typedef enum orth_nonfinite_policy { ORTH_NONFINITE_ABORT, ORTH_NONFINITE_SKIP } orth_nonfinite_policy;
+/* The names of the choices are the configuration's; each array ends in NULL and is in enum order.
+ */
+typedef enum orth_nonfinite_policy {
+    ORTH_NONFINITE_ABORT,
+    ORTH_NONFINITE_SKIP
+} orth_nonfinite_policy;
+extern const char *const orth_nonfinite_names[];
+
 typedef enum orth_encode_kind {
     ORTH_ENCODE_AUTO,
     ORTH_ENCODE_FP32,
     ORTH_ENCODE_BF16,
     ORTH_ENCODE_INT8
 } orth_encode_kind;
+extern const char *const orth_encode_names[];
 
 /** A list of strings, owned. */
 typedef struct orth_strings {
@@ -43,8 +52,8 @@ typedef struct orth_config {
     orth_strings data_eval_files;
     bool data_shuffle;
     orth_nonfinite_policy data_nonfinite;
-    char *init_file;    ///< NULL: none
-    orth_recipe recipe; ///< input, model, topk, topafa, init.scheme, loss, aux, dead, afa, train
+    char *init_file;      ///< NULL: none
+    orth_recipe recipe;   ///< input, model, topk, topafa, init.scheme, loss, aux, dead, afa, train
     int64_t grid_n_shard; ///< 0: auto
     int64_t grid_n_group; ///< 0: auto
     orth_encode_kind compute_encode;
@@ -73,17 +82,27 @@ orth_status orth_config_parse(const char *text, int64_t length, const char *name
  * gives the same configuration: doubles are written so that they read back bit for bit. */
 orth_status orth_config_text(const orth_config *config, char **out);
 
+/** That the keys which only training needs are there: run.dir and data.files. `name` stands for the
+ * configuration in the error (ORTH_ERR_USAGE). Local. */
+orth_status orth_config_require_training(const orth_config *config, const char *name);
+
+/** That every rank of `comm` has loaded the same configuration: compares a hash of the resolved
+ * text. Collective; agreed. ORTH_ERR_ENVIRONMENT names a rank that differs from rank 0. */
+orth_status orth_config_same(const orth_config *config, MPI_Comm comm);
+
 /**
- * Compare the keys that bind a checkpoint (model, input, init, loss, aux, dead, afa, topk, topafa,
- * train, seed; file paths are free: the fingerprint binds the data). ORTH_ERR_CORRUPT and a text
- * that lists every differing key with both values, else ORTH_OK.
+ * Compare the keys that bind a checkpoint (model, input, init.scheme, loss, aux, dead, afa, topk,
+ * topafa, train, seed, data.shuffle, data.nonfinite; file paths are free: the fingerprint binds the
+ * data). Keys that were left to "auto" compare as such: resolve them alike on both sides first.
+ * ORTH_ERR_CORRUPT and a text that lists every differing key with both values, else ORTH_OK.
  */
 orth_status orth_config_compatible(const orth_config *config, const orth_config *saved,
                                    const char *saved_name);
 
-/** Print every key with type, default, range and meaning, from the table that parses them. */
+/** Print every key with default, range and meaning, from the table that parses them. */
 void orth_config_help(FILE *out);
 
+/** Free what a configuration owns and zero it. A zeroed one is allowed. */
 void orth_config_free(orth_config *config);
 
 #endif

@@ -1,0 +1,14 @@
+#ifndef ORTHANT_KERN_NORM_H
+#define ORTHANT_KERN_NORM_H
+
+#include <stdint.h>
+
+/** sum_j a_j b_j in double, in eight interleaved sums added in a fixed order: the same bits on every
+ * machine, whatever the instruction set. */
+double orth_dot_f64(const float *a, const float *b, int64_t d);
+
+/** sum over rows of x (n_row, d) of each column, row after row, in double: sums (d). Threads share
+ * the columns, so that the result does not depend on their number. `add` keeps what is in sums. */
+void orth_column_sums(const float *x, int64_t n_row, int64_t d, int add, double *sums);
+
+#endif

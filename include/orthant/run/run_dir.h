@@ -1,0 +1,35 @@
+#ifndef ORTHANT_RUN_RUN_DIR_H
+#define ORTHANT_RUN_RUN_DIR_H
+
+#include <orthant/base/status.h>
+
+#include <mpi.h>
+#include <stdio.h>
+
+/** A path made by a printf format, of any length, owned by the caller (free). Not collective. */
+orth_status orth_path_format(char **out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/**
+ * Make `run_dir` (its parent must exist), `checkpoints` and `eval` in it as far as they are
+ * missing, and try whether files can be written there, so that a wrong path is refused before
+ * anything is read. Every rank must see the folder. Collective over `comm`; agreed.
+ * ORTH_ERR_STORAGE.
+ */
+orth_status orth_run_dir_create(const char *run_dir, MPI_Comm comm);
+
+/**
+ * Write `<run_dir>/<name>` whole or not at all: a temporary file, synced, then renamed. Rank 0
+ * writes; collective over `comm`; agreed. ORTH_ERR_STORAGE.
+ */
+orth_status orth_run_dir_write(const char *run_dir, const char *name, const char *text,
+                               MPI_Comm comm);
+
+/** Open `<run_dir>/orthant.log` for appending. Not collective: rank 0 calls it and hands the file
+ * to orth_log_file; the caller closes it. ORTH_ERR_STORAGE. */
+orth_status orth_run_dir_open_log(const char *run_dir, FILE **out);
+
+/** Make the entries of a folder durable (fsync of the folder). Not collective. ORTH_ERR_STORAGE. */
+orth_status orth_folder_sync(const char *folder);
+
+#endif

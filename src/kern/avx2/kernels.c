@@ -1,0 +1,63 @@
+/* AVX2 and FMA: 6 tokens x 16 latents in 12 accumulators. */
+#include "../rows.h"
+#include "../sets.h"
+
+#include <immintrin.h>
+
+enum { TOKENS = 6, LATENTS = 16 };
+
+static void chain(int64_t d, const float *x, const float *w, const float *bias, float *out,
+                  int64_t stride)
+{
+    __m256 sum[TOKENS][2];
+#pragma GCC unroll 6
+    for (int t = 0; t < TOKENS; t++)
+        sum[t][0] = sum[t][1] = _mm256_setzero_ps();
+    for (int64_t j = 0; j < d; j++) {
+        __m256 w0 = _mm256_loadu_ps(w + j * LATENTS), w1 = _mm256_loadu_ps(w + j * LATENTS + 8);
+#pragma GCC unroll 6
+        for (int t = 0; t < TOKENS; t++) {
+            __m256 value = _mm256_broadcast_ss(x + j * TOKENS + t);
+            sum[t][0] = _mm256_fmadd_ps(value, w0, sum[t][0]);
+            sum[t][1] = _mm256_fmadd_ps(value, w1, sum[t][1]);
+        }
+    }
+    __m256 b0 = _mm256_loadu_ps(bias), b1 = _mm256_loadu_ps(bias + 8);
+#pragma GCC unroll 6
+    for (int t = 0; t < TOKENS; t++) {
+        _mm256_storeu_ps(out + t * stride, _mm256_add_ps(sum[t][0], b0));
+        _mm256_storeu_ps(out + t * stride + 8, _mm256_add_ps(sum[t][1], b1));
+    }
+}
+
+static int64_t keep(const float *row, int64_t n, float above, uint32_t first, uint64_t *keys)
+{
+    int64_t count = 0, i = 0;
+    __m256 limit = _mm256_set1_ps(above);
+    for (; i < n; i += 8) {
+        unsigned mask;
+        if (i + 8 <= n) {
+            __m256 value = _mm256_loadu_ps(row + i);
+            mask = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(value, limit, _CMP_NLE_UQ));
+        } else {
+            mask = 0;
+            for (int64_t l = i; l < n; l++)
+                mask |= (unsigned)!(row[l] <= above) << (l - i);
+        }
+        for (; mask; mask &= mask - 1) {
+            uint32_t l = (uint32_t)i + (uint32_t)__builtin_ctz(mask), bits;
+            memcpy(&bits, row + l, sizeof bits);
+            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t)~(first + l);
+        }
+    }
+    return count;
+}
+
+const orth_kernels orth_kernels_avx2 = {.name = "avx2",
+                                        .panel_tokens = TOKENS,
+                                        .panel_latents = LATENTS,
+                                        .chain = chain,
+                                        .keep = keep,
+                                        .combine = rows_combine,
+                                        .dots = rows_dots,
+                                        .adam = rows_adam};

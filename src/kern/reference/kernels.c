@@ -1,0 +1,38 @@
+/* The reference set: what each kernel means, in portable C. */
+#include "../rows.h"
+#include "../sets.h"
+
+enum { TOKENS = 4, LATENTS = 8 };
+
+static void chain(int64_t d, const float *x, const float *w, const float *bias, float *out,
+                  int64_t stride)
+{
+    for (int t = 0; t < TOKENS; t++)
+        for (int i = 0; i < LATENTS; i++) {
+            float sum = 0.0f;
+            for (int64_t j = 0; j < d; j++)
+                sum = fmaf(x[j * TOKENS + t], w[j * LATENTS + i], sum);
+            out[t * stride + i] = sum + bias[i];
+        }
+}
+
+static int64_t keep(const float *row, int64_t n, float above, uint32_t first, uint64_t *keys)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!(row[i] <= above)) {
+            uint32_t bits;
+            memcpy(&bits, row + i, sizeof bits);
+            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t)~(first + (uint32_t)i);
+        }
+    return count;
+}
+
+const orth_kernels orth_kernels_reference = {.name = "reference",
+                                             .panel_tokens = TOKENS,
+                                             .panel_latents = LATENTS,
+                                             .chain = chain,
+                                             .keep = keep,
+                                             .combine = rows_combine,
+                                             .dots = rows_dots,
+                                             .adam = rows_adam};

@@ -1,0 +1,136 @@
+/* Reading the arrays of a checkpoint on any grid, and verifying them. */
+#include "checkpoint_parts.h"
+
+#include <orthant/base/memory.h>
+#include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
+
+#include <stdlib.h>
+
+/* Rows of the own shard: each peer reads a part, and the parts are exchanged, so that a file is
+ * read once whatever the number of token groups. */
+static orth_status read_rows(orth_checkpoint_reader *reader, const orth_sae *sae)
+{
+    const orth_grid *grid = sae->grid;
+    int64_t columns = reader->array.extent[1], row_bytes = columns * reader->array.element_size;
+    int64_t n_own = orth_range_size(sae->own);
+    orth_range part = orth_partition(n_own, grid->n_group, grid->group_index);
+    orth_range rows = {sae->own.begin + part.begin, sae->own.begin + part.end};
+    char *mine = (char *)reader->array.data + part.begin * row_bytes;
+    int64_t *counts = NULL;
+    orth_status status = ORTH_ALLOCATE(grid->n_group, "counts of rows", &counts);
+    if (status == ORTH_OK)
+        status = orth_checkpoint_reader_units(
+            reader, rows.begin, rows.end, (orth_range){rows.begin * columns, rows.end * columns},
+            mine);
+    status = orth_agree(grid->world, status);
+    if (status == ORTH_OK && grid->n_group > 1) {
+        for (int g = 0; g < grid->n_group; g++)
+            counts[g] = orth_range_size(orth_partition(n_own, grid->n_group, g));
+        status = orth_allgather(mine, counts, row_bytes, reader->array.data, grid->peers);
+    }
+    orth_free(counts);
+    return status;
+}
+
+/* A vector is small: each rank reads the blocks that cover its own elements. */
+static orth_status read_elements(orth_checkpoint_reader *reader, const orth_sae *sae)
+{
+    orth_range own = reader->array.spread == ORTH_SPREAD_SHARD
+                         ? sae->own
+                         : (orth_range){0, reader->array.extent[0]};
+    int64_t begin = own.begin / ORTH_CHECKPOINT_BLOCK;
+    int64_t end = orth_partition_largest(own.end, ORTH_CHECKPOINT_BLOCK);
+    if (own.begin == own.end)
+        end = begin;
+    return orth_agree(sae->grid->world,
+                      orth_checkpoint_reader_units(reader, begin, end, own, reader->array.data));
+}
+
+static orth_status read_arrays(orth_h5_file *file, orth_checkpoint_table *table,
+                               const orth_sae *sae)
+{
+    for (int i = 0; i < table->count; i++) {
+        orth_checkpoint_reader reader;
+        ORTH_TRY(orth_checkpoint_reader_open(file, &table->items[i], sae->grid->world, &reader));
+        orth_status status = reader.array.spread == ORTH_SPREAD_ROWS ? read_rows(&reader, sae)
+                                                                     : read_elements(&reader, sae);
+        orth_checkpoint_reader_close(&reader);
+        ORTH_TRY(status);
+    }
+    return ORTH_OK;
+}
+
+static orth_status check_sizes(const char *path, const orth_checkpoint_info *info,
+                               const orth_sae *sae)
+{
+    if (info->n_latent == sae->recipe.n_latent && info->d_model == sae->d_model)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_CORRUPT,
+                     "%s: a model of n_latent %lld and d_model %lld, expected %lld and %lld; set "
+                     "model.n_latent and the data to those of the checkpoint",
+                     path, (long long)info->n_latent, (long long)info->d_model,
+                     (long long)sae->recipe.n_latent, (long long)sae->d_model);
+}
+
+orth_status orth_checkpoint_read(const char *path, orth_sae *sae)
+{
+    orth_checkpoint_info info;
+    MPI_Comm world = sae->grid->world;
+    ORTH_TRY(orth_checkpoint_read_info(path, world, &info));
+    orth_status status = check_sizes(path, &info, sae);
+    int64_t step = info.step;
+    double mse_scale = info.mse_scale, input_scale = info.input_scale;
+    orth_checkpoint_table table;
+    orth_checkpoint_list_arrays(info.n_latent, info.d_model,
+                                info.has_optimizer && sae->moment1.W_enc,
+                                info.has_average && sae->average.W_enc, sae, &table);
+    orth_checkpoint_info_free(&info);
+    orth_h5_file *file = NULL;
+    ORTH_TRY(orth_agree(world, status));
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, world, &file));
+    status = orth_agree(world, read_arrays(file, &table, sae));
+    orth_status closed = orth_h5_close(file);
+    if (status == ORTH_OK)
+        status = closed;
+    if (status == ORTH_OK) {
+        sae->step = step;
+        sae->mse_scale = mse_scale;
+        sae->input_scale = input_scale;
+    }
+    return status;
+}
+
+/* Neighbouring ranks swap their parts: what a node wrote is best checked from another one. */
+static orth_status verify_array(orth_h5_file *file, const orth_checkpoint_array *array,
+                                MPI_Comm comm)
+{
+    int rank, size;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    ORTH_MPI(MPI_Comm_size(comm, &size));
+    orth_checkpoint_reader reader;
+    ORTH_TRY(orth_checkpoint_reader_open(file, array, comm, &reader));
+    orth_range part = orth_partition(orth_checkpoint_units(&reader.array), size, (rank + 1) % size);
+    orth_status status =
+        orth_checkpoint_reader_units(&reader, part.begin, part.end, (orth_range){0, 0}, NULL);
+    orth_checkpoint_reader_close(&reader);
+    return orth_agree(comm, status);
+}
+
+orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm)
+{
+    orth_checkpoint_info info;
+    /* This reads and checks the small vectors on every rank. */
+    ORTH_TRY(orth_checkpoint_read_info(path, comm, &info));
+    orth_checkpoint_table table;
+    orth_checkpoint_list_arrays(info.n_latent, info.d_model, info.has_optimizer, info.has_average,
+                                NULL, &table);
+    orth_checkpoint_info_free(&info);
+    orth_h5_file *file = NULL;
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, comm, &file));
+    orth_status status = ORTH_OK;
+    for (int i = 0; status == ORTH_OK && i < table.count; i++)
+        status = verify_array(file, &table.items[i], comm);
+    orth_status closed = orth_h5_close(file);
+    return status == ORTH_OK ? closed : status;
+}

@@ -1,0 +1,171 @@
+#include <orthant/run/run_dir.h>
+
+#include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+orth_status orth_path_format(char **out, const char *format, ...)
+{
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    char *text = length < 0 ? NULL : malloc((size_t)length + 1);
+    if (text)
+        vsnprintf(text, (size_t)length + 1, format, again);
+    va_end(again);
+    if (!text)
+        return orth_fail(ORTH_ERR_ENVIRONMENT, "path: out of memory for %d bytes; free memory",
+                         length);
+    *out = text;
+    return ORTH_OK;
+}
+
+static orth_status refuse(const char *path, const char *doing)
+{
+    return orth_fail(ORTH_ERR_STORAGE,
+                     "%s: cannot %s: %s; give run.dir a place in an existing folder that can be "
+                     "written",
+                     path, doing, strerror(errno));
+}
+
+static orth_status make_folder(const char *path)
+{
+    if (mkdir(path, 0777) == 0)
+        return ORTH_OK;
+    struct stat info;
+    if (errno == EEXIST && stat(path, &info) == 0) {
+        if (S_ISDIR(info.st_mode))
+            return ORTH_OK;
+        errno = ENOTDIR;
+    }
+    return refuse(path, "make the folder");
+}
+
+/* Permissions alone do not tell (root, read-only mounts, quotas): write a file. */
+static orth_status try_writing(const char *folder)
+{
+    char *path = NULL;
+    ORTH_TRY(orth_path_format(&path, "%s/.writable-XXXXXX", folder));
+    orth_status status = ORTH_OK;
+    int file = mkstemp(path);
+    if (file < 0) {
+        status = refuse(folder, "write there");
+    } else {
+        if (write(file, "\n", 1) != 1)
+            status = refuse(folder, "write there");
+        close(file);
+        unlink(path);
+    }
+    free(path);
+    return status;
+}
+
+static orth_status make_folders(const char *run_dir)
+{
+    static const char *const parts[] = {"", "/checkpoints", "/eval"};
+    orth_status status = ORTH_OK;
+    for (size_t i = 0; status == ORTH_OK && i < sizeof parts / sizeof *parts; i++) {
+        char *path = NULL;
+        status = orth_path_format(&path, "%s%s", run_dir, parts[i]);
+        if (status == ORTH_OK)
+            status = make_folder(path);
+        if (status == ORTH_OK)
+            status = try_writing(path);
+        free(path);
+    }
+    return status;
+}
+
+orth_status orth_run_dir_create(const char *run_dir, MPI_Comm comm)
+{
+    int rank;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    ORTH_TRY(orth_agree(comm, rank == 0 ? make_folders(run_dir) : ORTH_OK));
+    struct stat info;
+    orth_status status = ORTH_OK;
+    if (stat(run_dir, &info) != 0 || !S_ISDIR(info.st_mode))
+        status = orth_fail(ORTH_ERR_STORAGE,
+                           "%s: rank 0 made this folder, rank %d does not see it; give run.dir a "
+                           "place in a file system that all nodes share",
+                           run_dir, rank);
+    return orth_agree(comm, status);
+}
+
+static orth_status write_all(int file, const char *path, const char *text)
+{
+    size_t length = strlen(text);
+    for (size_t done = 0; done < length;) {
+        ssize_t n = write(file, text + done, length - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return refuse(path, "write");
+        done += (size_t)n;
+    }
+    return fsync(file) == 0 ? ORTH_OK : refuse(path, "bring to the disk");
+}
+
+static orth_status replace_file(const char *run_dir, const char *name, const char *text)
+{
+    char *path = NULL, *partial = NULL;
+    orth_status status = orth_path_format(&path, "%s/%s", run_dir, name);
+    if (status == ORTH_OK)
+        status = orth_path_format(&partial, "%s/.%s.partial", run_dir, name);
+    if (status == ORTH_OK) {
+        int file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        status = file < 0 ? refuse(partial, "create") : write_all(file, path, text);
+        if (file >= 0 && close(file) != 0 && status == ORTH_OK)
+            status = refuse(path, "write");
+        if (status == ORTH_OK && rename(partial, path) != 0)
+            status = refuse(path, "rename to it");
+        if (status == ORTH_OK)
+            status = orth_folder_sync(run_dir);
+        else if (file >= 0)
+            unlink(partial);
+    }
+    free(partial);
+    free(path);
+    return status;
+}
+
+orth_status orth_run_dir_write(const char *run_dir, const char *name, const char *text,
+                               MPI_Comm comm)
+{
+    int rank;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    return orth_agree(comm, rank == 0 ? replace_file(run_dir, name, text) : ORTH_OK);
+}
+
+orth_status orth_run_dir_open_log(const char *run_dir, FILE **out)
+{
+    char *path = NULL;
+    ORTH_TRY(orth_path_format(&path, "%s/orthant.log", run_dir));
+    FILE *file = fopen(path, "ae");
+    orth_status status = file ? ORTH_OK : refuse(path, "open");
+    free(path);
+    if (file)
+        *out = file;
+    return status;
+}
+
+orth_status orth_folder_sync(const char *folder)
+{
+    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0)
+        return refuse(folder, "open the folder");
+    /* Some network file systems do not know fsync of a folder and need none. */
+    bool failed = fsync(file) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EROFS;
+    orth_status status = failed ? refuse(folder, "bring to the disk") : ORTH_OK;
+    close(file);
+    return status;
+}

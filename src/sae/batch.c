@@ -1,0 +1,127 @@
+#include <orthant/sae/batch.h>
+
+#include <orthant/base/memory.h>
+#include <orthant/kern/norm.h>
+#include <orthant/par/collective.h>
+
+#include <math.h>
+#include <string.h>
+
+orth_status orth_batch_create(int64_t n_token, int64_t d_model, orth_batch *out)
+{
+    orth_batch batch = {.capacity = n_token};
+    orth_status status = ORTH_ALLOCATE(n_token * d_model, "tokens", &batch.x);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(n_token, "token weights", &batch.valid);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(n_token, "token norms", &batch.norm);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(n_token, "token norms", &batch.norm_centred);
+    if (status == ORTH_OK)
+        *out = batch;
+    else
+        orth_batch_free(&batch);
+    return status;
+}
+
+void orth_batch_free(orth_batch *batch)
+{
+    orth_free(batch->x);
+    orth_free(batch->valid);
+    orth_free(batch->norm);
+    orth_free(batch->norm_centred);
+    memset(batch, 0, sizeof *batch);
+}
+
+static double row_mean(const float *x, int64_t d)
+{
+    double sum = 0.0;
+    for (int64_t j = 0; j < d; j++)
+        sum += (double)x[j];
+    return sum / (double)d;
+}
+
+/* sum (x - mean)^2 */
+static double row_square(const float *x, int64_t d, double mean)
+{
+    double sum = 0.0;
+    for (int64_t j = 0; j < d; j++) {
+        double centred = (double)x[j] - mean;
+        sum += centred * centred;
+    }
+    return sum;
+}
+
+static void normalise_row(orth_input_norm kind, double scale, int64_t d, float *x)
+{
+    double mean = 0.0, factor = scale;
+    if (kind == ORTH_INPUT_NONE)
+        return;
+    if (kind != ORTH_INPUT_SCALE) {
+        mean = row_mean(x, d);
+        double square = row_square(x, d, mean);
+        if (kind == ORTH_INPUT_LAYERNORM)
+            factor = 1.0 / (sqrt(square / (double)(d > 1 ? d - 1 : 1)) + 1e-5);
+        else
+            factor = square > 0.0 ? 1.0 / sqrt(square) : 0.0;
+    }
+    for (int64_t j = 0; j < d; j++)
+        x[j] = (float)(((double)x[j] - mean) * factor);
+}
+
+void orth_input_normalise(orth_input_norm kind, double scale, int64_t n_row, int64_t d_model,
+                          float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_row; i++)
+        normalise_row(kind, scale, d_model, x + i * d_model);
+}
+
+/* What each rank of the group holds: its part of the group's tokens, in elements of `unit`. */
+static orth_status gather_part(const orth_grid *grid, int64_t n_token, int64_t unit, int64_t size,
+                               void *all)
+{
+    int64_t counts[grid->n_shard], before = 0;
+    for (int s = 0; s < grid->n_shard; s++) {
+        orth_range part = orth_partition(n_token, grid->n_shard, s);
+        counts[s] = orth_range_size(part) * unit;
+        if (s < grid->shard_index)
+            before += counts[s];
+    }
+    return orth_allgather((char *)all + before * size, counts, size, all, grid->group);
+}
+
+orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, int64_t d_model,
+                                orth_batch *out)
+{
+    orth_range tokens = orth_grid_tokens(grid, batch);
+    out->n_token = orth_range_size(tokens);
+    out->first_token = tokens.begin;
+    if (grid->n_shard > 1) {
+        ORTH_TRY(gather_part(grid, out->n_token, d_model, sizeof *out->x, out->x));
+        ORTH_TRY(gather_part(grid, out->n_token, 1, sizeof *out->valid, out->valid));
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < out->n_token; t++)
+        out->norm[t] = sqrt(orth_dot_f64(out->x + t * d_model, out->x + t * d_model, d_model));
+    int64_t counts[2] = {0, 0};
+    for (int64_t t = 0; t < out->n_token; t++) {
+        counts[0] += out->valid[t];
+        counts[1] += out->valid[t] && out->norm[t] > 0.0;
+    }
+    ORTH_TRY(orth_allreduce(counts, 2, MPI_INT64_T, MPI_SUM, grid->peers));
+    out->n_valid = counts[0];
+    out->n_nonzero = counts[1];
+    return ORTH_OK;
+}
+
+void orth_batch_centre(orth_batch *batch, const float *b_dec, int64_t d_model)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < batch->n_token; t++) {
+        float *x = batch->x + t * d_model;
+        for (int64_t j = 0; j < d_model; j++)
+            x[j] = batch->valid[t] ? x[j] - b_dec[j] : 0.0f;
+        batch->norm_centred[t] = sqrt(orth_dot_f64(x, x, d_model));
+    }
+}
