@@ -1,6 +1,8 @@
 #include "options.h"
 
 #include <orthant/io/library.h>
+#include <orthant/kern/library.h>
+#include <orthant/kern/table.h>
 
 #include <string.h>
 
@@ -29,10 +31,15 @@ static void describe_mpi(char *out, size_t room)
     snprintf(out, room, "%s", text);
 }
 
+static void describe_kernels(char *out, size_t room)
+{
+    int usable = 0;
+    snprintf(out, room, "%s", orth_kernels_reason(&usable));
+}
+
 static const component components[] = {
-    {"compiler", describe_compiler},
-    {"MPI", describe_mpi},
-    {"HDF5", orth_h5_library},
+    {"compiler", describe_compiler}, {"MPI", describe_mpi},         {"HDF5", orth_h5_library},
+    {"BLAS", orth_blas_library},     {"kernels", describe_kernels},
 };
 
 void orth_help_version(FILE *out)

@@ -54,17 +54,38 @@ static long launched_processes(void)
     return tasks ? tasks : environment_count("SLURM_NTASKS");
 }
 
+static orth_status apart(long launched)
+{
+    return orth_fail(ORTH_ERR_ENVIRONMENT,
+                     "MPI: the launcher started %ld processes but each sees a world of one rank; "
+                     "start with srun --mpi=pmix, or with the mpirun of the MPI that orthant "
+                     "--version names",
+                     launched);
+}
+
+orth_status orth_launch_check_environment(void)
+{
+#ifdef OPEN_MPI
+    /* Open MPI joins the tasks of a job step through PMIx or PMI alone, and without them it ends
+     * the program inside MPI_Init with a page about how it was built. */
+    static const char *const names[] = {"PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD"};
+    bool joined = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        joined = joined || getenv(names[i]);
+    long launched = launched_processes();
+    if (!joined && launched > 1)
+        return apart(launched);
+#endif
+    return ORTH_OK;
+}
+
 orth_status orth_launch_check_world(MPI_Comm world)
 {
     int size;
     ORTH_MPI(MPI_Comm_size(world, &size));
     long launched = launched_processes();
     if (size == 1 && launched > 1)
-        return orth_fail(ORTH_ERR_ENVIRONMENT,
-                         "MPI: the launcher started %ld processes but each sees a world of one "
-                         "rank; start with srun --mpi=pmix, or with the mpirun of the MPI that "
-                         "orthant --version names",
-                         launched);
+        return apart(launched);
     if (size == 1 && launched == 0 && environment_count("SLURM_NTASKS") > 1)
         orth_log_warning("runs on one rank, although the job has SLURM_NTASKS=%ld; start with "
                          "srun --mpi=pmix to use them all",

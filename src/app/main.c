@@ -4,8 +4,9 @@
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/signals.h>
 
-#include <stdlib.h>
+#include <signal.h>
 #include <string.h>
 
 static bool is_help(const char *word)
@@ -43,6 +44,24 @@ static bool answer_without_mpi(int argc, char **argv)
     return false;
 }
 
+static bool verb_stops_safely(int argc, char **argv)
+{
+    const orth_verb *verb = NULL;
+    bool found = argc > 1 && orth_verb_find(argv[1], &verb) == ORTH_OK;
+    orth_error_clear(); /* an unknown verb is told when MPI runs */
+    return found && verb->stops_safely;
+}
+
+/* The handlers for crashes, and those for requests where the verb takes them: any other is ended by
+ * Ctrl-C as usual. Called on both sides of MPI_Init, which may set handlers of its own. */
+static void set_signals(bool stops_safely)
+{
+    static const int requests[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+    orth_signals_setup();
+    for (size_t i = 0; !stops_safely && i < sizeof requests / sizeof *requests; i++)
+        signal(requests[i], SIG_DFL);
+}
+
 static orth_status check_launch(int provided, int argc, char **argv, MPI_Comm world)
 {
     ORTH_TRY(orth_agree(world, orth_launch_check_threads(provided)));
@@ -74,20 +93,15 @@ static orth_status run_verb(int argc, char **argv, MPI_Comm world, bool speaks)
     return orth_agree(world, status);
 }
 
-int main(int argc, char **argv)
+/* Everything between MPI_Init and MPI_Finalize; the status is agreed and reported. */
+static orth_status run_in_world(int provided, int argc, char **argv, MPI_Comm world)
 {
-    if (answer_without_mpi(argc, argv))
-        return fflush(stdout) == 0 ? ORTH_OK : ORTH_ERR_STORAGE;
-    int provided = MPI_THREAD_SINGLE, rank = 0, size = 1;
-    if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
-        orth_log_error("MPI: cannot be initialised; see the launcher's messages");
-        return ORTH_ERR_ENVIRONMENT;
-    }
-    MPI_Comm world = MPI_COMM_WORLD;
+    int rank = 0, size = 1;
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
     orth_status status = orth_mpi_status(MPI_Comm_rank(world, &rank), "MPI_Comm_rank");
     if (status == ORTH_OK)
         status = orth_mpi_status(MPI_Comm_size(world, &size), "MPI_Comm_size");
+    orth_signals_describe(rank, 0);
     /* Processes that MPI failed to join to one world all see themselves as rank 0. */
     bool speaks = rank == 0 && (size > 1 || orth_launch_first());
     orth_log_setup(speaks, false);
@@ -97,6 +111,27 @@ int main(int argc, char **argv)
         status = run_verb(argc, argv, world, speaks);
     if (status != ORTH_OK && status != ORTH_STOPPED && (size > 1 || speaks))
         orth_report(world, status);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (answer_without_mpi(argc, argv))
+        return fflush(stdout) == 0 ? ORTH_OK : ORTH_ERR_STORAGE;
+    if (orth_launch_check_environment() != ORTH_OK) {
+        if (orth_launch_first())
+            orth_log_error("%s", orth_error_text());
+        return ORTH_ERR_ENVIRONMENT;
+    }
+    bool stops_safely = verb_stops_safely(argc, argv);
+    set_signals(stops_safely);
+    int provided = MPI_THREAD_SINGLE;
+    if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+        orth_log_error("MPI: cannot be initialised; see the launcher's messages");
+        return ORTH_ERR_ENVIRONMENT;
+    }
+    set_signals(stops_safely);
+    orth_status status = run_in_world(provided, argc, argv, MPI_COMM_WORLD);
     MPI_Finalize();
     return status;
 }

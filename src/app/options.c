@@ -109,7 +109,8 @@ static int find_option(const orth_call *call, const char *name)
 /* Whether a word reads as section.key=value: what may follow --set besides its first value. */
 static bool is_override(const char *word)
 {
-    size_t length = strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.");
+    size_t length =
+        strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.");
     return length > 0 && word[length] == '=';
 }
 
@@ -176,8 +177,9 @@ static orth_status check_words(const orth_call *call)
         return orth_fail(ORTH_ERR_USAGE, "%s: an argument is missing; write orthant %s %s",
                          verb->name, verb->name, verb->usage);
     if (call->words.count > verb->max_argument)
-        return orth_fail(ORTH_ERR_USAGE, "%s: '%.200s' is one argument too many; write orthant %s "
-                                         "%s",
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%s: '%.200s' is one argument too many; write orthant %s "
+                         "%s",
                          verb->name, call->words.items[verb->max_argument], verb->name,
                          verb->usage);
     return ORTH_OK;
@@ -191,8 +193,7 @@ static orth_status parse(orth_call *call, int argc, char **argv)
     for (int i = 0; i < call->n_option; i++)
         table[i] = (struct option){
             .name = call->options[i]->name,
-            .has_arg =
-                call->options[i]->kind == ORTH_OPTION_FLAG ? no_argument : required_argument,
+            .has_arg = call->options[i]->kind == ORTH_OPTION_FLAG ? no_argument : required_argument,
             .val = FIRST_OPTION + i,
         };
     /* "-": words come in their place among the options, so that they can belong to a list. */
@@ -265,8 +266,7 @@ orth_status orth_call_integer(const orth_call *call, const char *option, int64_t
     if (!why && (value < low || value > high))
         why = "is out of range";
     if (why)
-        return orth_fail(ORTH_ERR_USAGE,
-                         "%s: --%s: '%.100s' %s; give an integer from %lld to %lld",
+        return orth_fail(ORTH_ERR_USAGE, "%s: --%s: '%.100s' %s; give an integer from %lld to %lld",
                          call->verb->name, option, text, why, (long long)low, (long long)high);
     *out = value;
     return ORTH_OK;

@@ -3,7 +3,8 @@
 
 #include <orthant/app/verb.h>
 
-/** The options that every verb has (those with `takes_set` alone have the first); ends with NULL. */
+/** The options that every verb has (those with `takes_set` alone have the first); ends with NULL.
+ */
 extern const orth_option orth_common_options[];
 
 /** The verb of that name. ORTH_ERR_USAGE names the verbs there are. Local. */

@@ -42,7 +42,8 @@ static orth_status sum_rows(const orth_sample *sample, row_function add, const d
     for (int64_t c = 0; c < own; c++) {
         int64_t end = (c + 1) * ORTH_SAMPLE_CHUNK, rows = orth_range_size(sample->own);
         for (int64_t i = c * ORTH_SAMPLE_CHUNK; i < end && i < rows; i++)
-            add(sample->x + i * d, d, centre, parts + (first + c) * m);
+            if (sample->valid[i])
+                add(sample->x + i * d, d, centre, parts + (first + c) * m);
     }
     orth_status status = orth_allreduce(parts, n_chunk * m, MPI_DOUBLE, MPI_SUM, sample->comm);
     memset(sums, 0, (size_t)m * sizeof *sums);
@@ -90,7 +91,7 @@ orth_status orth_sample_mean(const orth_sample *sample, double *mean)
 {
     ORTH_TRY(sum_rows(sample, add_row, NULL, sample->d_model, mean));
     for (int64_t j = 0; j < sample->d_model; j++)
-        mean[j] /= (double)sample->total;
+        mean[j] /= (double)sample->count;
     return ORTH_OK;
 }
 
@@ -98,7 +99,7 @@ orth_status orth_sample_mean_square(const orth_sample *sample, const double *cen
 {
     double sum;
     ORTH_TRY(sum_rows(sample, add_square, centre, 1, &sum));
-    *out = sum / (double)sample->total;
+    *out = sum / (double)sample->count;
     return ORTH_OK;
 }
 

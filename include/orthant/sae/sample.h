@@ -5,6 +5,7 @@
 #include <orthant/par/partition.h>
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /** Rows of the sample at most; it serves input.norm scale, loss.mse_scale auto, the geometric
@@ -22,6 +23,8 @@ typedef struct orth_sample {
     int64_t d_model;
     orth_range own; ///< rows of this rank
     float *x;       ///< (own rows, d_model)
+    bool *valid;    ///< (own rows) false: not finite, left out
+    int64_t count;  ///< valid rows of the whole sample
 } orth_sample;
 
 /** The rows of a sample of `total` rows that this rank holds. */
