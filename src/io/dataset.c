@@ -4,6 +4,7 @@
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,13 @@ static orth_status append_path(path_list *list, const char *path)
     return ORTH_OK;
 }
 
+/* A folder that is not there holds no match; one that may not be read could. */
+static int stop_if_forbidden(const char *folder, int code)
+{
+    (void)folder;
+    return code == EACCES;
+}
+
 /* A name that exists is taken as it stands, also when it holds glob characters. */
 static orth_status expand(const char *pattern, path_list *list)
 {
@@ -38,7 +46,7 @@ static orth_status expand(const char *pattern, path_list *list)
     if (stat(pattern, &info) == 0 || !strpbrk(pattern, "*?["))
         return append_path(list, pattern);
     glob_t found;
-    int result = glob(pattern, GLOB_ERR, NULL, &found);
+    int result = glob(pattern, 0, stop_if_forbidden, &found);
     if (result == GLOB_NOMATCH)
         return orth_fail(ORTH_ERR_DATA, "%s: no file matches; check data.files", pattern);
     if (result != 0)

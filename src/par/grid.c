@@ -35,6 +35,40 @@ orth_status orth_grid_create(MPI_Comm comm, int n_group, int n_shard, orth_grid 
     return status;
 }
 
+/* Rows of d values that a rank sends and receives in a step, up to a common factor: tokens are
+ * gathered once and reconstructions reduced (two transfers); so are both gradients. */
+static double rows_moved(int64_t n_group, int64_t n_shard, int64_t n_latent, int64_t batch)
+{
+    double shards = (double)n_shard, groups = (double)n_group;
+    double inside = 3.0 * (double)batch / groups * (shards - 1.0) / shards;
+    double between = 4.0 * (double)n_latent / shards * (groups - 1.0) / groups;
+    return inside + between;
+}
+
+orth_status orth_grid_choose(int size, int64_t n_latent, int64_t batch, int64_t fixed_group,
+                             int64_t fixed_shard, int *n_group, int *n_shard)
+{
+    double least = -1.0;
+    for (int shards = 1; shards <= size; shards++) {
+        int groups = size / shards;
+        if (groups * shards != size || (fixed_shard && fixed_shard != shards) ||
+            (fixed_group && fixed_group != groups))
+            continue;
+        double moved = rows_moved(groups, shards, n_latent, batch);
+        if (least < 0.0 || moved < least) {
+            least = moved;
+            *n_group = groups;
+            *n_shard = shards;
+        }
+    }
+    if (least < 0.0)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "grid.n_group, grid.n_shard: no grid of %d ranks has n_group %lld and "
+                         "n_shard %lld (0 is auto); their product must be %d",
+                         size, (long long)fixed_group, (long long)fixed_shard, size);
+    return ORTH_OK;
+}
+
 void orth_grid_free(orth_grid *grid)
 {
     MPI_Comm *comms[] = {&grid->peers, &grid->group, &grid->world};

@@ -310,7 +310,7 @@ orth_status orth_key_store(const orth_key *key, const orth_raw_value *value, ort
                              "rename it or use a link",
                              place, key->path, value->items[i]);
     }
-    if (value->count == 0 ||
+    if (value->count <= 0 ||
         (!value->is_list && key->absent && strcmp(value->items[0], key->absent) == 0)) {
         store_absent(key, field);
         return ORTH_OK;

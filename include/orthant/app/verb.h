@@ -40,6 +40,7 @@ typedef struct orth_verb {
     int min_argument;           ///< positional arguments at least
     int max_argument;           ///< and at most
     bool takes_set;             ///< `--set key=value` means something here
+    bool stops_safely;          ///< asks orth_signals_take: signals are requests, not the end
     const orth_option *options; ///< NULL: none
     void (*help)(FILE *out);    ///< what `--help` prints after the options; NULL: nothing
     /** Collective over `world`. The status need not be agreed: main agrees it. An error is recorded

@@ -29,6 +29,14 @@ typedef struct orth_grid {
  */
 orth_status orth_grid_create(MPI_Comm comm, int n_group, int n_shard, orth_grid *out);
 
+/**
+ * The grid of `size` ranks that moves the fewest bytes a step: inside a token group tokens and
+ * reconstructions (batch / n_group x d), between groups gradients (n_latent / n_shard x d). A fixed
+ * n_group or n_shard (not 0) is kept. Pure arithmetic. ORTH_ERR_USAGE when it does not divide `size`.
+ */
+orth_status orth_grid_choose(int size, int64_t n_latent, int64_t batch, int64_t fixed_group,
+                             int64_t fixed_shard, int *n_group, int *n_shard);
+
 /** Free the communicators. Collective. A zeroed grid is allowed. */
 void orth_grid_free(orth_grid *grid);
 

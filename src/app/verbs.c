@@ -1,0 +1,13 @@
+#include <orthant/app/verb.h>
+
+#include <stddef.h>
+
+extern const orth_verb orth_verb_info;
+extern const orth_verb orth_verb_train;
+
+/* A new verb: its file src/app/verb_<name>.c, a declaration above and a line below. */
+const orth_verb *const orth_verbs[] = {
+    &orth_verb_train,
+    &orth_verb_info,
+    NULL,
+};

@@ -1,0 +1,86 @@
+#include "trainer.h"
+
+#include <orthant/io/h5.h>
+#include <orthant/par/agree.h>
+#include <orthant/sae/init.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* One array of the file: (rows, columns), of which this rank keeps rows [begin, end). */
+typedef struct wanted {
+    const char *name;
+    int rank;
+    int64_t rows, columns;
+    orth_range own;
+    float *out;
+} wanted;
+
+static orth_status check_extent(const wanted *w, const char *path, const orth_h5_layout *layout)
+{
+    bool fits = layout->rank == w->rank && layout->extent[0] == w->rows &&
+                (w->rank == 1 || layout->extent[1] == w->columns);
+    if (fits && layout->type != ORTH_H5_OTHER)
+        return ORTH_OK;
+    if (w->rank == 1)
+        return orth_fail(ORTH_ERR_CORRUPT, "%s: %s has another shape or type than the model's [%lld]; "
+                                           "check model.n_latent and d_model",
+                         path, w->name, (long long)w->rows);
+    return orth_fail(ORTH_ERR_CORRUPT,
+                     "%s: %s is [%lld, %lld] of %s, the model needs [%lld, %lld]; check "
+                     "model.n_latent and d_model",
+                     path, w->name, (long long)layout->extent[0], (long long)layout->extent[1],
+                     layout->type_name, (long long)w->rows, (long long)w->columns);
+}
+
+static orth_status read_array(orth_h5_file *file, const char *group, const wanted *w, bool *found)
+{
+    char name[64];
+    orth_h5_dataset *dataset = NULL;
+    snprintf(name, sizeof name, "%s%s", group, w->name);
+    ORTH_TRY(orth_h5_exists(file, name, found));
+    if (!*found)
+        return ORTH_OK;
+    ORTH_TRY(orth_h5_dataset_open(file, name, &dataset));
+    orth_status status =
+        check_extent(w, orth_h5_path(file), orth_h5_dataset_layout(dataset));
+    if (status == ORTH_OK)
+        status = orth_h5_read(dataset, w->own.begin, w->own.end, ORTH_H5_FLOAT, w->out);
+    orth_h5_dataset_close(dataset);
+    return status;
+}
+
+static orth_status read_arrays(orth_h5_file *file, orth_sae *sae, MPI_Comm world)
+{
+    bool nested = false, found[4] = {false};
+    int64_t n = sae->recipe.n_latent, d = sae->d_model;
+    const wanted arrays[] = {
+        {"W_enc", 2, n, d, sae->own, sae->weights.W_enc},
+        {"W_dec", 2, n, d, sae->own, sae->weights.W_dec},
+        {"b_enc", 1, n, 1, sae->own, sae->weights.b_enc},
+        {"b_dec", 1, d, 1, {0, d}, sae->weights.b_dec},
+    };
+    ORTH_TRY(orth_h5_exists(file, "/model", &nested));
+    for (int i = 0; i < 4; i++)
+        ORTH_TRY(orth_agree(world, read_array(file, nested ? "/model/" : "/", arrays + i, found + i)));
+    if (!found[0])
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: init.file has no dataset W_enc; give an HDF5 file with W_enc "
+                         "[n_latent, d_model] or a checkpoint",
+                         orth_h5_path(file));
+    if (!found[1])
+        orth_init_decoder(sae);
+    if (!sae->recipe.b_enc)
+        memset(sae->weights.b_enc, 0, (size_t)orth_range_size(sae->own) * sizeof(float));
+    return ORTH_OK;
+}
+
+orth_status orth_init_file(const char *path, orth_sae *sae)
+{
+    orth_h5_file *file = NULL;
+    MPI_Comm world = sae->grid->world;
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_CORRUPT, world, &file));
+    orth_status status = orth_agree(world, read_arrays(file, sae, world));
+    orth_status closed = orth_h5_close(file);
+    return status != ORTH_OK ? status : closed;
+}

@@ -1,0 +1,182 @@
+#include <orthant/run/metrics.h>
+
+#include <orthant/base/memory.h>
+#include <orthant/run/run_dir.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+struct orth_metrics_file {
+    int file;
+    char *path;
+};
+
+static orth_status refuse(const orth_metrics_file *file, const char *doing)
+{
+    return orth_fail(ORTH_ERR_STORAGE, "%s: cannot %s: %s; check free space and permissions",
+                     file->path, doing, strerror(errno));
+}
+
+/* The step of a line, -1 when it is no line of ours. */
+static int64_t step_of(const char *line, size_t length)
+{
+    json_t *object = json_loadb(line, length, 0, NULL);
+    json_t *step = json_object_get(object, "step");
+    int64_t value = json_is_integer(step) ? (int64_t)json_integer_value(step) : -1;
+    json_decref(object);
+    return value;
+}
+
+/* The length of the part to keep: up to the last good line before the first one after `step`. */
+static orth_status find_cut(const orth_metrics_file *file, int64_t step, off_t *out)
+{
+    FILE *lines = fopen(file->path, "re");
+    if (!lines)
+        return refuse(file, "read");
+    char *line = NULL;
+    size_t room = 0;
+    off_t at = 0, keep = 0;
+    for (ssize_t length; (length = getline(&line, &room, lines)) > 0;) {
+        at += length;
+        int64_t found = line[length - 1] == '\n' ? step_of(line, (size_t)length) : -1;
+        if (found > step)
+            break;
+        if (found >= 0)
+            keep = at;
+    }
+    orth_status status = ferror(lines) ? refuse(file, "read") : ORTH_OK;
+    free(line);
+    fclose(lines);
+    *out = keep;
+    return status;
+}
+
+static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, int64_t step)
+{
+    off_t keep = 0;
+    ORTH_TRY(orth_path_format(&file->path, "%s/metrics.jsonl", run_dir));
+    file->file = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (file->file < 0)
+        return refuse(file, "open");
+    ORTH_TRY(find_cut(file, step, &keep));
+    if (ftruncate(file->file, keep) != 0)
+        return refuse(file, "cut back");
+    return ORTH_OK;
+}
+
+orth_status orth_metrics_open(const char *run_dir, int64_t step, orth_metrics_file **out)
+{
+    orth_metrics_file *file = NULL;
+    ORTH_TRY(ORTH_ALLOCATE(1, "metrics file", &file));
+    file->file = -1;
+    orth_status status = open_and_cut(file, run_dir, step);
+    if (status == ORTH_OK)
+        *out = file;
+    else
+        orth_metrics_close(file);
+    return status;
+}
+
+void orth_metrics_close(orth_metrics_file *file)
+{
+    if (!file)
+        return;
+    if (file->file >= 0)
+        close(file->file);
+    free(file->path);
+    orth_free(file);
+}
+
+/* One write for the line; what came of a failed one is taken back, so that lines stay whole. */
+static orth_status append_line(orth_metrics_file *file, char *text)
+{
+    size_t length = strlen(text);
+    text[length] = '\n'; /* in place of the final NUL */
+    off_t before = lseek(file->file, 0, SEEK_END);
+    ssize_t written = write(file->file, text, length + 1);
+    if (before >= 0 && written == (ssize_t)length + 1)
+        return ORTH_OK;
+    if (written >= 0)
+        errno = ENOSPC;
+    orth_status status = refuse(file, "write");
+    /* If this fails too, the torn line goes at the next opening. */
+    int restored = before >= 0 && written > 0 ? ftruncate(file->file, before) : 0;
+    (void)restored;
+    return status;
+}
+
+/* Takes the object over. */
+static orth_status append_object(orth_metrics_file *file, json_t *object)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(object);
+    if (!text)
+        return orth_fail(ORTH_ERR_ENVIRONMENT, "%s: out of memory; free memory", file->path);
+    orth_status status = append_line(file, text);
+    free(text);
+    return status;
+}
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *phase_object(const double *seconds)
+{
+    json_t *phase = json_object();
+    for (int i = 0; phase && i < ORTH_PHASE_COUNT; i++)
+        json_object_set_new(phase, orth_phase_name((orth_phase)i), number(seconds[i]));
+    return phase;
+}
+
+orth_status orth_metrics_write(orth_metrics_file *file, const orth_metrics *m)
+{
+    const struct {
+        const char *name;
+        double value;
+    } reals[] = {{"loss", m->loss},
+                 {"mse", m->mse},
+                 {"aux", m->aux},
+                 {"afa", m->afa},
+                 {"l0", m->l0}},
+      rates[] = {{"grad_norm", m->grad_norm},
+                 {"lr", m->lr},
+                 {"fvu", m->fvu},
+                 {"tokens_per_s", m->tokens_per_s},
+                 {"time", m->time}};
+    json_t *object = json_pack("{s:I,s:I,s:I}", "step", (json_int_t)m->step, "tokens",
+                               (json_int_t)m->tokens, "epoch", (json_int_t)m->epoch);
+    int failed = !object;
+    for (size_t i = 0; !failed && i < sizeof reals / sizeof *reals; i++)
+        failed = json_object_set_new(object, reals[i].name, number(reals[i].value));
+    failed = failed || json_object_set_new(object, "n_dead", json_integer((json_int_t)m->n_dead));
+    for (size_t i = 0; !failed && i < sizeof rates / sizeof *rates; i++)
+        failed = json_object_set_new(object, rates[i].name, number(rates[i].value));
+    failed = failed || json_object_set_new(object, "phase", phase_object(m->phase));
+    if (m->has_code_hash) {
+        char digits[32];
+        snprintf(digits, sizeof digits, "%016" PRIx64, m->code_hash);
+        failed = failed || json_object_set_new(object, "code_hash", json_string(digits));
+    }
+    if (failed) {
+        json_decref(object);
+        object = NULL;
+    }
+    return append_object(file, object);
+}
+
+orth_status orth_metrics_write_object(orth_metrics_file *file, int64_t step, const char *name,
+                                      struct json_t *value)
+{
+    json_t *object = json_pack("{s:I,s:O}", "step", (json_int_t)step, name, value);
+    return append_object(file, object);
+}
