@@ -196,9 +196,13 @@ static const char *leaf(const char *path)
     return dot ? dot + 1 : path;
 }
 
-const orth_key *orth_key_nearest(const char *path)
+size_t orth_key_section(const orth_key *key)
 {
-    const orth_key *nearest = &orth_keys[0];
+    return (size_t)(strchr(key->path, '.') - key->path);
+}
+
+char *orth_key_nearest(const char *path, char out[ORTH_PATH_ROOM])
+{
     int best = INT_MAX;
     for (const orth_key *key = orth_keys; key->path; key++) {
         int distance = 2 * orth_edit_distance(path, key->path);
@@ -207,8 +211,15 @@ const orth_key *orth_key_nearest(const char *path)
             distance = 3;
         if (distance < best) {
             best = distance;
-            nearest = key;
+            snprintf(out, ORTH_PATH_ROOM, "%s", key->path);
+        }
+        char section[ORTH_PATH_ROOM];
+        snprintf(section, sizeof section, "%.*s", (int)orth_key_section(key), key->path);
+        distance = 2 * orth_edit_distance(path, section);
+        if (!strchr(path, '.') && distance < best) {
+            best = distance;
+            snprintf(out, ORTH_PATH_ROOM, "%s", section);
         }
     }
-    return nearest;
+    return out;
 }

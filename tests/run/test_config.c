@@ -1,4 +1,5 @@
-/* The configuration: defaults, values, overrides, resolved text, compatibility. ranks: 1 3 */
+/* The configuration: defaults, values, overrides, resolved text, compatibility.
+ * ranks: 1 3 */
 #include <orthant/run/config.h>
 
 #include "check_mpi.h"
