@@ -3,11 +3,11 @@
 #include <orthant/run/config_share.h>
 #include <orthant/run/trainer.h>
 
-static const orth_option options[] = {
-    {"resume", ORTH_OPTION_TEXT, "auto|never|PATH", "auto",
-     "auto: the newest valid checkpoint in run.dir, else a fresh start; never: a fresh start, refused "
-     "when there are checkpoints; or a checkpoint's path"},
-    {0}};
+static const orth_option options[] = {{"resume", ORTH_OPTION_TEXT, "auto|never|PATH", "auto",
+                                       "auto: the newest valid checkpoint in run.dir, else a fresh "
+                                       "start; never: a fresh start, refused "
+                                       "when there are checkpoints; or a checkpoint's path"},
+                                      {0}};
 
 static orth_status train(const orth_call *call, MPI_Comm world)
 {

@@ -48,8 +48,8 @@ const orth_key orth_keys[] = {
      NULL, FREE,
      "Length of the run in passes over the data, rounded up to whole steps; 1 when no length is "
      "given."},
-    {"run.seed", ORTH_KEY_INTEGER, FIELD(recipe.seed), "49", NULL, FROM_TO(0, COUNT_MOST), NULL,
-     BINDS, "Seed of the initial weights and of the order of tokens."},
+    {"run.seed", ORTH_KEY_INTEGER, FIELD(recipe.seed), "49", NULL, FROM(0), NULL, BINDS,
+     "Seed of the initial weights and of the order of tokens."},
     {"run.max_time", ORTH_KEY_TIME, FIELD(run_max_time), "none", "none", ANY, NULL, FREE,
      "Wall-clock time after which the run writes a checkpoint and stops with exit code 75."},
     {"run.watchdog", ORTH_KEY_TIME, FIELD(run_watchdog), "00:30:00", "none", ANY, NULL, FREE,

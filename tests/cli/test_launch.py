@@ -51,6 +51,15 @@ class Launch(unittest.TestCase):
         for word in "info FILE", "--stats", "--verify", "--dataset NAME [default: activations]":
             self.assertIn(word, result.stdout)
 
+    def test_help_of_train_lists_every_key(self):
+        result = run([ORTHANT, "train", "--help"])
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        for line in ["  model.k: an integer >= 1 and at most 2147483647 [default: 32]",
+                     "  topafa.target: centred | raw [default: centred]",
+                     "  log.codes: true or false [default: false]"]:
+            self.assertIn(line, result.stdout.splitlines())
+        self.assertIn("--resume", result.stdout)
+
     def test_tasks_that_mpi_did_not_join(self):
         """Fault 49: N processes that each see one rank. The first speaks, all return 7."""
         step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4",
@@ -151,6 +160,36 @@ class Info(unittest.TestCase):
             errors = [l for l in result.stderr.splitlines() if l.startswith("orthant: error:")]
             self.assertEqual(len(errors), 1, result.stderr)
             self.assertIn(self.path, errors[0])
+            self.assertEqual(result.returncode, 5)
+
+    def test_checkpoint(self):
+        folder = os.path.join(self.folder.name, "run")
+        config = os.path.join(self.folder.name, "c.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f"run: {{dir: '{folder}', steps: 3}}\ndata: {{files: '{DATA}'}}\n"
+                       "model: {n_latent: 100, k: 4}\ntrain: {batch: 64}\n")
+        result = run([ORTHANT, "train", config, "--quiet"], 2)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        newest = os.path.join(folder, "checkpoints", "step-000000003.h5")
+        for ranks, path in (1, newest), (3, newest), (1, folder):
+            result = run([ORTHANT, "info", path, "--verify"], ranks)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            found = table(result.stdout)
+            for label, value in {"kind": "checkpoint, format version 1", "step": "3",
+                                 "tokens seen": "192", "n_latent": "100", "d_model": "384",
+                                 "optimizer state": "yes", "checksums": "all are right"}.items():
+                self.assertEqual(found[label], value)
+            self.assertIn("    n_latent: 100\n", result.stdout)
+        with h5py.File(newest) as file:
+            offset = file["model/W_dec"].id.get_offset()
+        with open(newest, "r+b") as file:
+            file.seek(offset + 40 * 384 * 4)
+            file.write(b"\x55\xaa")
+        for ranks in 1, 3:
+            result = run([ORTHANT, "info", newest, "--verify"], ranks)
+            errors = [l for l in result.stderr.splitlines() if l.startswith("orthant: error:")]
+            self.assertEqual(len(errors), 1, result.stderr)
+            self.assertIn("W_dec", errors[0])
             self.assertEqual(result.returncode, 5)
 
     def test_what_cannot_be_shown(self):
