@@ -5,8 +5,12 @@
 ORTHANT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ORTHANT_ROOT
 if [[ -f $ORTHANT_ROOT/jobs/site.sh ]]; then
+    orthant_options=$(set +o)
+    set +eu # what `module` runs is not written for these
     # shellcheck source=jobs/site.sh
     source "$ORTHANT_ROOT/jobs/site.sh"
+    eval "$orthant_options"
+    unset orthant_options
 fi
 
 # mpirun refuses to run as root without both. Its shared-memory transport reads other processes'
