@@ -103,6 +103,7 @@ void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
                                    .data = t->fingerprint,
                                    .threads = omp_get_max_threads(),
                                    .config = t->config_text};
+    snprintf(info->program_version, sizeof info->program_version, "%s", ORTH_VERSION);
     snprintf(info->isa, sizeof info->isa, "%s", orth_kernels_get()->name);
     snprintf(info->libraries, sizeof info->libraries, "%.100s; %.120s", mpi, orth_gemm_library());
 }

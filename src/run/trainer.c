@@ -102,11 +102,7 @@ static orth_status save_and_go_on(orth_trainer *t)
     if (status != ORTH_ERR_STORAGE)
         return status;
     orth_progress_clear(&t->progress);
-    /* The text is on the rank that saw the failure; the others only know that there was one. */
-    if (orth_error_status() != ORTH_OK)
-        fprintf(stderr, "orthant: warning: %s; training goes on and tries again\n",
-                orth_error_text());
-    orth_error_clear();
+    orth_checkpoint_forgive(t->grid.world, status, "the checkpoint was not written; training goes on and tries again later");
     t->last_checkpoint = orth_now();
     return ORTH_OK;
 }

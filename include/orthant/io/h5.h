@@ -72,6 +72,15 @@ orth_status orth_h5_create(const char *path, MPI_Comm comm, orth_h5_file **out);
  * writes count. All datasets of the file must be closed. NULL is allowed. */
 orth_status orth_h5_close(orth_h5_file *file);
 
+/**
+ * Make sure of room on disk for a file of `bytes` (data and about 1 MiB for the rest), before the
+ * first dataset is created. HDF5's metadata is written inside its collective calls, and where such
+ * a write fails on one rank (disk full) the others wait in them for ever: so find it out here.
+ * Closing cuts the file to what is used. Collective; agreed; ORTH_OK where the file system cannot
+ * reserve.
+ */
+orth_status orth_h5_reserve(orth_h5_file *file, int64_t bytes);
+
 /** Bring what was written to the file, and its metadata. Collective; agreed. */
 orth_status orth_h5_flush(orth_h5_file *file);
 
