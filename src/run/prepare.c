@@ -3,7 +3,7 @@
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/io/shuffle.h>
-#include <orthant/kern/gemm.h>
+#include <orthant/kern/library.h>
 #include <orthant/kern/table.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
@@ -94,10 +94,11 @@ static void announce(const orth_trainer *t)
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
 {
-    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "", blas[160] = "";
     int length = 0;
     MPI_Get_library_version(mpi, &length);
     mpi[strcspn(mpi, ",\n")] = '\0';
+    orth_blas_library(blas, sizeof blas);
     *info = (orth_checkpoint_info){.tokens_seen = t->tokens_seen,
                                    .cursor = t->cursor,
                                    .data = t->fingerprint,
@@ -105,7 +106,7 @@ void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
                                    .config = t->config_text};
     snprintf(info->program_version, sizeof info->program_version, "%s", ORTH_VERSION);
     snprintf(info->isa, sizeof info->isa, "%s", orth_kernels_get()->name);
-    snprintf(info->libraries, sizeof info->libraries, "%.100s; %.120s", mpi, orth_gemm_library());
+    snprintf(info->libraries, sizeof info->libraries, "%.90s; %s", mpi, blas);
 }
 
 static bool sample_needed(const orth_recipe *recipe)
