@@ -3,6 +3,7 @@
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/end_job.h>
 
 struct orth_feed {
     orth_dataset *dataset;
@@ -115,6 +116,13 @@ orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_stat
     *out = (orth_feed_batch){.first_row = feed->next_row, .n_token = size};
     feed->next_row += size;
     return ORTH_OK;
+}
+
+orth_status orth_feed_forward(const orth_feed *feed, const orth_feed_batch *batch,
+                              orth_workspace *workspace, orth_phase_timer *timer)
+{
+    orth_status status = orth_forward(feed->sae, batch->n_token, workspace, timer);
+    return status == ORTH_OK ? status : orth_end_job(feed->sae->grid->world, status);
 }
 
 int64_t orth_feed_skipped(const orth_feed *feed)
