@@ -3,11 +3,11 @@
 #include <orthant/run/config_share.h>
 #include <orthant/run/trainer.h>
 
-static const orth_option options[] = {
-    {"resume", ORTH_OPTION_TEXT, "auto|never|PATH", "auto",
-     "auto: the newest valid checkpoint in run.dir, else a fresh start; never: a fresh start, refused "
-     "when there are checkpoints; or a checkpoint's path"},
-    {0}};
+static const orth_option options[] = {{"resume", ORTH_OPTION_TEXT, "auto|never|PATH", "auto",
+                                       "auto: the newest valid checkpoint in run.dir, else a fresh "
+                                       "start; never: a fresh start, refused "
+                                       "when there are checkpoints; or a checkpoint's path"},
+                                      {0}};
 
 static orth_status train(const orth_call *call, MPI_Comm world)
 {
@@ -28,6 +28,7 @@ const orth_verb orth_verb_train = {.name = "train",
                                    .min_argument = 1,
                                    .max_argument = 1,
                                    .takes_set = true,
+                                   .stops_safely = true,
                                    .options = options,
                                    .help = orth_config_help,
                                    .run = train};

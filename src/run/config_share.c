@@ -42,8 +42,8 @@ orth_status orth_config_load_shared(const char *path, const char *const *overrid
     if (status == ORTH_OK)
         status = orth_agree(comm, share_text(loaded, rank, comm, &shared));
     if (status == ORTH_OK)
-        status = orth_agree(comm, orth_config_parse(shared, (int64_t)strlen(shared), path, NULL, 0,
-                                                    out));
+        status = orth_agree(comm,
+                            orth_config_parse(shared, (int64_t)strlen(shared), path, NULL, 0, out));
     free(loaded);
     orth_free(shared);
     return status;
