@@ -6,6 +6,7 @@
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/signals.h>
+#include <orthant/run/evaluate.h>
 
 #include <inttypes.h>
 #include <omp.h>
@@ -166,7 +167,26 @@ static orth_status train_step(orth_trainer *t, bool logged, double *rate, orth_s
     return ORTH_OK;
 }
 
-/* Read, agree, step, log. */
+/* Held-out quality, in the workspace that training uses between steps. */
+static orth_status evaluate(orth_trainer *t)
+{
+    if (t->config.eval_every == 0 || t->sae.step % t->config.eval_every != 0)
+        return ORTH_OK;
+    orth_evaluation_options options = {.batch = t->sae.recipe.batch,
+                                       .skip = t->config.data_nonfinite == ORTH_NONFINITE_SKIP,
+                                       .eps = true,
+                                       .workspace = &t->workspace,
+                                       .timer = &t->timer,
+                                       .watchdog = t->watchdog};
+    orth_progress_clear(&t->progress);
+    orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_EVAL);
+    orth_status status =
+        orth_evaluate_step(&t->sae, t->eval_dataset, t->config.run_dir, &options, t->metrics);
+    orth_phase_enter(&t->timer, back);
+    return status;
+}
+
+/* Read, agree, step, log, evaluate. */
 static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
 {
     orth_step_report report;
@@ -177,6 +197,7 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
     t->rows_skipped += skipped;
     ORTH_TRY(train_step(t, logged, &rate, &report));
     ORTH_TRY(orth_agree(t->grid.world, log_step(t, &report, rate, logged, since, since_step)));
+    ORTH_TRY(evaluate(t));
     orth_watchdog_beat(t->watchdog);
     orth_signals_describe(t->grid.rank, t->sae.step);
     orth_time_limit_step(&t->limit, orth_now() - start);
