@@ -1,4 +1,4 @@
-# timeout: 300
+# timeout: 600
 """`orthant eval` against the definitions of RECIPES, recomputed in numpy from the checkpoint."""
 import json
 import os
