@@ -32,9 +32,9 @@ static orth_status look_at_node(MPI_Comm node, node_use *out)
     all = malloc((size_t)out->ranks * sizeof *all);
     if (!all)
         return orth_fail(ORTH_ERR_ENVIRONMENT, "processors of the node: out of memory");
-    orth_status status = orth_mpi_status(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all,
-                                                       sizeof mine, MPI_BYTE, node),
-                                         "MPI_Allgather");
+    orth_status status = orth_mpi_status(
+        MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node),
+        "MPI_Allgather");
     CPU_ZERO(&every);
     out->sharing = 0;
     for (int r = 0; r < out->ranks && status == ORTH_OK; r++) {
@@ -57,11 +57,11 @@ static void choose_threads(const node_use *use)
         orth_threads_set(threads > 1 ? threads : 1);
     threads = orth_threads_count();
     if (threads * use->sharing > use->processors && (threads > 1 || use->sharing > 1))
-        orth_log_warning("%d rank%s of %d thread%s share %d processor%s: expect it to be slow; start "
-                         "fewer, or bind with --map-by ppr:R:node:PE=%d --bind-to core",
-                         use->sharing, use->sharing == 1 ? "" : "s", threads,
-                         threads == 1 ? "" : "s", use->processors, use->processors == 1 ? "" : "s",
-                         threads);
+        orth_log_warning(
+            "%d rank%s of %d thread%s share %d processor%s: expect it to be slow; start "
+            "fewer, or bind with --map-by ppr:R:node:PE=%d --bind-to core",
+            use->sharing, use->sharing == 1 ? "" : "s", threads, threads == 1 ? "" : "s",
+            use->processors, use->processors == 1 ? "" : "s", threads);
     else if (use->idle >= use->ranks && use->processors == 1)
         orth_log_warning("each rank is bound to one core and %d of the node stay idle; use "
                          "--map-by ppr:%d:node:PE=%d --bind-to core",

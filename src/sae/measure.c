@@ -15,6 +15,34 @@ void orth_measure_norms(const float *rows, int64_t n_row, int64_t d, double *nor
         norm[i] = sqrt(orth_dot_f64(rows + i * d, rows + i * d, d));
 }
 
+static double fold(const double *lane)
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static double square_distance(const float *row, int64_t d, const double *centre)
+{
+    double lane[LANES] = {0.0};
+    for (int64_t first = 0; first < d; first += LANES) {
+        int64_t width = d - first < LANES ? d - first : LANES;
+        for (int64_t l = 0; l < width; l++) {
+            double difference = (double)row[first + l] - centre[first + l];
+            lane[l] += difference * difference;
+        }
+    }
+    return fold(lane);
+}
+
+void orth_measure_squares(const float *rows, int64_t n_row, int64_t d, const double *centre,
+                          double *squares)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_row; i++)
+        squares[i] = centre ? square_distance(rows + i * d, d, centre)
+                            : orth_dot_f64(rows + i * d, rows + i * d, d);
+}
+
 void orth_measure_code(const orth_code *code, const double *decoder_norm, double *out)
 {
 #pragma omp parallel for schedule(dynamic, 64)
@@ -59,12 +87,6 @@ void orth_measure_fired(const orth_code *code, int64_t n_latent, int64_t *fired)
                 fired[code->latent[e]]++;
         }
     }
-}
-
-static double fold(const double *lane)
-{
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 static void measure_row(const float *centred, const float *residual, const float *b_dec, int64_t d,

@@ -14,6 +14,10 @@
 /** norm[i] = |row i| of rows (n_row, d). */
 void orth_measure_norms(const float *rows, int64_t n_row, int64_t d, double *norm);
 
+/** squares[i] = |row i - centre|^2 of rows (n_row, d); centre (d) or NULL for 0. */
+void orth_measure_squares(const float *rows, int64_t n_row, int64_t d, const double *centre,
+                          double *squares);
+
 /** What orth_measure_code gives of a token. */
 enum { ORTH_CODE_SQUARE, ORTH_CODE_DECODED, ORTH_CODE_COUNT, ORTH_CODE_MEASURES };
 
