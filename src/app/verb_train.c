@@ -28,6 +28,7 @@ const orth_verb orth_verb_train = {.name = "train",
                                    .min_argument = 1,
                                    .max_argument = 1,
                                    .takes_set = true,
+                                   .stops_safely = true,
                                    .options = options,
                                    .help = orth_config_help,
                                    .run = train};
