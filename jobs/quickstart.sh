@@ -38,6 +38,7 @@ if [[ -n ${ORTHANT_QUICKSTART_STEPS:-} ]]; then
 fi
 
 rows=()
+mkdir -p runs
 for model in topk topafa; do
     run=runs/quickstart-$model
     rm -rf "$run" # its own earlier run, nothing else
