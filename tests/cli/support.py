@@ -65,8 +65,10 @@ class Running:
         try:
             code = self.process.wait(timeout or TIMEOUT)
         except subprocess.TimeoutExpired:
+            alive = sorted(self.pids())
             self.kill()
-            raise AssertionError(f"hangs: {shlex.join(self.command)}\n{self.said()}") from None
+            raise AssertionError(f"hangs (ranks {alive} are alive): {shlex.join(self.command)}\n"
+                                 f"{self.said()}") from None
         self.out.seek(0)
         result = Result(code, self.out.read(), self.said())
         self.out.close()
