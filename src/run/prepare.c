@@ -177,24 +177,49 @@ static orth_status init_fresh(orth_trainer *t)
     return status;
 }
 
+static orth_status check_data(const orth_trainer *t, const char *path,
+                              const orth_checkpoint_info *info)
+{
+    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
+    if (now->rows == then->rows && now->d_model == then->d_model && now->hash == then->hash)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_DATA,
+                     "data.files: not the activations that %s was trained on (%lld rows of %lld "
+                     "now, %lld of %lld then, or other values); restore them or start in "
+                     "another run.dir",
+                     path, (long long)now->rows, (long long)now->d_model, (long long)then->rows,
+                     (long long)then->d_model);
+}
+
+/* The decay of the learning rate ends with the run: with another length it is another schedule. */
+static void announce_schedule(const orth_trainer *t, int64_t planned)
+{
+    double share = t->sae.recipe.decay;
+    if (share <= 0.0 || planned == t->steps)
+        return;
+    orth_log_warning("train.decay: the run now has %lld steps, the checkpoint's had %lld: the "
+                     "learning rate falls after step %.0f instead of %.0f",
+                     (long long)t->steps, (long long)planned,
+                     (double)t->steps * (1.0 - share) + 1.0, (double)planned * (1.0 - share) + 1.0);
+}
+
+/* Data first: other defaults follow from another width. */
 static orth_status check_resumable(const orth_trainer *t, const char *path,
                                    const orth_checkpoint_info *info)
 {
+    ORTH_TRY(check_data(t, path, info));
+    if (!info->has_optimizer)
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: has weights but no optimizer state; start from it with init.scheme: "
+                         "file and init.file",
+                         path);
     orth_config saved;
     ORTH_TRY(orth_config_parse(info->config, (int64_t)strlen(info->config), path, NULL, 0, &saved));
     orth_status status = orth_config_compatible(&t->config, &saved, path);
+    if (status == ORTH_OK)
+        announce_schedule(t, run_length(&saved, info->data.rows, saved.recipe.batch));
     orth_config_free(&saved);
-    ORTH_TRY(status);
-    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
-    if (now->rows != then->rows || now->d_model != then->d_model || now->hash != then->hash)
-        return orth_fail(
-            ORTH_ERR_DATA,
-            "data.files: not the activations that %s was trained on (%lld rows of %lld "
-            "now, %lld of %lld then, or other values); restore them or start in "
-            "another run.dir",
-            path, (long long)now->rows, (long long)now->d_model, (long long)then->rows,
-            (long long)then->d_model);
-    return ORTH_OK;
+    return status;
 }
 
 static void announce_resume(const orth_trainer *t, const char *path,
