@@ -60,7 +60,8 @@ START_TEST(test_seed_and_epoch)
 }
 END_TEST
 
-/* A full window draws on at most 1024 whole blocks, and two cut ones where the short block shifts. */
+/* A full window draws on at most 1024 whole blocks, and two cut ones where the short block shifts.
+ */
 START_TEST(test_locality)
 {
     int64_t rows = 10 * WINDOW + 100;
