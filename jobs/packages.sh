@@ -39,6 +39,7 @@ ci    | command clang-format-14     | clang-format-14          | clang-tools-ext
 ci    | command clang-tidy-14       | clang-tidy-14            | clang-tools-extra        | llvm
 ci    | -                           | libomp-14-dev            | libomp-devel             | llvm-openmp
 ci    | -                           | libclang-rt-14-dev       | compiler-rt              | llvm
+ci    | -                           | libc6-dbg                | glibc-debuginfo          | -
 ci    | command shellcheck          | shellcheck               | ShellCheck               | shellcheck
 ci    | command mpicc.mpich         | libmpich-dev             | mpich-devel              | mpich
 ci    | command mpirun.mpich        | mpich                    | mpich                    | mpich

@@ -38,6 +38,7 @@ if [[ -n ${ORTHANT_QUICKSTART_STEPS:-} ]]; then
 fi
 
 rows=()
+mkdir -p runs
 for model in topk topafa; do
     run=runs/quickstart-$model
     rm -rf "$run" # its own earlier run, nothing else
@@ -49,7 +50,7 @@ for model in topk topafa; do
     seconds=$((SECONDS - started))
     echo "quickstart: evaluating $model"
     "${MPIRUN[@]}" -n 4 "$program" eval "$run" --data tests/data/sample-eval.h5 \
-        --json "$run/quickstart.json" --quiet
+        --json "$run/quickstart.json" --quiet >/dev/null
     rows+=("$(jq -r --arg model "$model" --arg seconds "$seconds" '
         [$model, .mse, .fvu, .l0.mean, .dead, .elbo.median, $seconds] | @tsv' \
         "$run/quickstart.json")")

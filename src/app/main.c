@@ -1,5 +1,6 @@
 #include "launch.h"
 #include "options.h"
+#include "threads.h"
 
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
@@ -84,8 +85,10 @@ static orth_status run_verb(int argc, char **argv, MPI_Comm world, bool speaks)
     orth_status status = orth_agree(world, find_and_parse(argc, argv, &verb, &call));
     if (status == ORTH_OK) {
         orth_log_setup(speaks, orth_call_quiet(call));
-        status = verb->run(call, world);
+        status = orth_launch_threads(world);
     }
+    if (status == ORTH_OK)
+        status = verb->run(call, world);
     orth_call_free(call);
     /* Results that did not reach a file or pipe are a failure too. */
     if (status == ORTH_OK && (fflush(stdout) != 0 || ferror(stdout)))

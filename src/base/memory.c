@@ -9,9 +9,11 @@ enum { ALIGNMENT = 64 };
 orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **out)
 {
     int64_t bytes;
-    if (count < 0 || __builtin_mul_overflow(count, size, &bytes) || bytes > INT64_MAX - 2 * ALIGNMENT)
-        return orth_fail(ORTH_ERR_ENVIRONMENT, "%s: %lld x %lld bytes cannot be addressed; %s", what,
-                         (long long)count, (long long)size, "use more ranks or smaller sizes");
+    if (count < 0 || __builtin_mul_overflow(count, size, &bytes) ||
+        bytes > INT64_MAX - 2 * ALIGNMENT)
+        return orth_fail(ORTH_ERR_ENVIRONMENT, "%s: %lld x %lld bytes cannot be addressed; %s",
+                         what, (long long)count, (long long)size,
+                         "use more ranks or smaller sizes");
     /* calloc leaves large blocks untouched, so the thread that first writes a page places it. */
     char *raw = calloc(1, (size_t)bytes + ALIGNMENT);
     if (!raw)

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* fallocate */
 #include "h5_internal.h"
 
 #include <orthant/par/agree.h>
@@ -21,9 +22,10 @@ static herr_t collect(unsigned depth, const H5E_error2_t *entry, void *data)
 {
     failure_text *text = data;
     const char *line = entry->desc ? entry->desc : "";
-    if (depth == 0)
+    (void)depth;
+    if (!text->innermost[0])
         snprintf(text->innermost, sizeof text->innermost, "%s", line);
-    if (strstr(line, "lock"))
+    if (strstr(line, "to lock file") || strstr(line, "file lock"))
         text->locking = true;
     return 0;
 }
@@ -142,14 +144,15 @@ static void free_file(orth_h5_file *file)
     free(file);
 }
 
-/* The access property list of both ways of opening. A rank that cannot make it still takes part. */
+/* The access property list of both ways of opening. A rank that cannot make it still takes part.
+ * Metadata is written independently: collective writes go through Open MPI's fcoll components,
+ * which hang and crash on a full disk and are known to have corrupted files. */
 static hid_t make_access(const orth_h5_file *file, bool writing)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     bool good = access >= 0 && H5Pset_fapl_mpio(access, file->comm, MPI_INFO_NULL) >= 0;
     if (good && writing)
-        good = H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_LATEST) >= 0 &&
-               H5Pset_coll_metadata_write(access, 1) >= 0;
+        good = H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_LATEST) >= 0;
     if (good && !file->independent_metadata)
         good = H5Pset_all_coll_metadata_ops(access, 1) >= 0;
     if (!good && access >= 0) {
@@ -218,6 +221,26 @@ orth_status orth_h5_close(orth_h5_file *file)
     return status;
 }
 
+orth_status orth_h5_reserve(orth_h5_file *file, int64_t bytes)
+{
+    int rank;
+    ORTH_MPI(MPI_Comm_rank(file->comm, &rank));
+    orth_status status = ORTH_OK;
+    if (rank == 0) {
+        int fd = open(file->path, O_WRONLY | O_CLOEXEC), code = 0;
+        if (fd < 0 || fallocate(fd, 0, 0, (off_t)bytes) != 0)
+            code = errno;
+        if (fd >= 0)
+            close(fd);
+        /* Where the file system cannot reserve, the writes' own statuses must tell. */
+        if (code && code != EOPNOTSUPP && code != ENOSYS && code != EINVAL)
+            status = orth_fail(file->fault,
+                               "%s: no room for %lld bytes: %s; free space or write elsewhere",
+                               file->path, (long long)bytes, strerror(code));
+    }
+    return orth_agree(file->comm, status);
+}
+
 orth_status orth_h5_flush(orth_h5_file *file)
 {
     orth_status status = ORTH_OK;
@@ -238,7 +261,7 @@ typedef struct name_list {
     size_t size;
 } name_list;
 
-static herr_t append_dataset(hid_t group, const char *name, const H5L_info_t *link, void *data)
+static herr_t append_name(hid_t group, const char *name, const H5L_info_t *link, void *data)
 {
     (void)link;
     name_list *list = data;
@@ -248,10 +271,11 @@ static herr_t append_dataset(hid_t group, const char *name, const H5L_info_t *li
         H5Eclear2(H5E_DEFAULT);
         return 0;
     }
-    if (info.type != H5O_TYPE_DATASET)
+    if (info.type != H5O_TYPE_DATASET && info.type != H5O_TYPE_GROUP)
         return 0;
     size_t used = strlen(list->text);
-    snprintf(list->text + used, list->size - used, "%s%s", used ? ", " : "", name);
+    snprintf(list->text + used, list->size - used, "%s%s%s", used ? ", " : "", name,
+             info.type == H5O_TYPE_GROUP ? "/" : "");
     return 0;
 }
 
@@ -260,7 +284,7 @@ orth_status orth_h5_names(orth_h5_file *file, const char *group, char *out, int6
     name_list list = {out, (size_t)size};
     out[0] = '\0';
     orth_status status = ORTH_OK;
-    if (H5Literate_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC, NULL, append_dataset, &list,
+    if (H5Literate_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC, NULL, append_name, &list,
                            H5P_DEFAULT) < 0)
         status = orth_h5_fail(file, "cannot list group", group);
     return orth_agree(file->comm, status);

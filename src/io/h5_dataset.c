@@ -278,9 +278,8 @@ static orth_status fail_absent(orth_h5_file *file, const char *name)
     if (!exists)
         snprintf(group, sizeof group, "/");
     ORTH_TRY(orth_h5_names(file, group, names, sizeof names));
-    return orth_agree(file->comm,
-                      orth_fail(file->fault, "%s: no dataset '%s'; the datasets there: %s",
-                                file->path, name, names[0] ? names : "none"));
+    return orth_agree(file->comm, orth_fail(file->fault, "%s: no dataset '%s'; what is in %s: %s",
+                                            file->path, name, group, names[0] ? names : "nothing"));
 }
 
 /* The dataset access list: a chunk cache that holds a whole chunk at least. */
@@ -352,8 +351,17 @@ static orth_status check_rows(const orth_h5_dataset *dataset, int64_t begin, int
     return ORTH_OK;
 }
 
-static herr_t move_piece(orth_h5_dataset *dataset, int64_t begin, int64_t end, hid_t type,
-                         void *into, const void *from)
+static orth_status fail_piece(const orth_h5_dataset *dataset, int64_t begin, int64_t end,
+                              bool reading)
+{
+    char what[96];
+    snprintf(what, sizeof what, "cannot %s rows %lld to %lld of dataset",
+             reading ? "read" : "write", (long long)begin, (long long)end - 1);
+    return orth_h5_fail(dataset->file, what, dataset->name);
+}
+
+static orth_status move_piece(orth_h5_dataset *dataset, int64_t begin, int64_t end, hid_t type,
+                              void *into, const void *from)
 {
     hsize_t start[2] = {(hsize_t)begin, 0};
     hsize_t count[2] = {(hsize_t)(end - begin), (hsize_t)dataset->layout.extent[1]};
@@ -364,11 +372,13 @@ static herr_t move_piece(orth_h5_dataset *dataset, int64_t begin, int64_t end, h
         H5Sselect_hyperslab(on_disk, H5S_SELECT_SET, start, NULL, count, NULL) >= 0)
         result = into ? H5Dread(dataset->id, type, in_memory, on_disk, dataset->transfer, into)
                       : H5Dwrite(dataset->id, type, in_memory, on_disk, dataset->transfer, from);
+    /* Words first: the next call of HDF5 that succeeds clears its error stack. */
+    orth_status status = result < 0 ? fail_piece(dataset, begin, end, into != NULL) : ORTH_OK;
     if (on_disk >= 0)
         H5Sclose(on_disk);
     if (in_memory >= 0)
         H5Sclose(in_memory);
-    return result;
+    return status;
 }
 
 static orth_status move_rows(orth_h5_dataset *dataset, int64_t begin, int64_t end, hid_t type,
@@ -381,13 +391,8 @@ static orth_status move_rows(orth_h5_dataset *dataset, int64_t begin, int64_t en
     int64_t step = PIECE_BYTES / row + 1;
     for (int64_t at = begin; at < end; at += step) {
         int64_t to = at + step < end ? at + step : end, skip = (at - begin) * row;
-        if (move_piece(dataset, at, to, type, into ? into + skip : NULL,
-                       from ? from + skip : NULL) < 0) {
-            char what[96];
-            snprintf(what, sizeof what, "cannot %s rows %lld to %lld of dataset",
-                     into ? "read" : "write", (long long)at, (long long)to - 1);
-            return orth_h5_fail(dataset->file, what, dataset->name);
-        }
+        ORTH_TRY(move_piece(dataset, at, to, type, into ? into + skip : NULL,
+                            from ? from + skip : NULL));
     }
     return ORTH_OK;
 }

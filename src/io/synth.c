@@ -23,10 +23,19 @@ enum { BLOCK_BYTES = 4 << 20 };
 static const struct {
     const char *name, *other;
     orth_h5_type type;
-} types[] = {{"float16", "f16", ORTH_H5_FLOAT16},
-             {"bfloat16", "bf16", ORTH_H5_BFLOAT16},
-             {"float32", "f32", ORTH_H5_FLOAT},
-             {"float64", "f64", ORTH_H5_DOUBLE}};
+    int64_t size;
+} types[] = {{"float16", "f16", ORTH_H5_FLOAT16, 2},
+             {"bfloat16", "bf16", ORTH_H5_BFLOAT16, 2},
+             {"float32", "f32", ORTH_H5_FLOAT, 4},
+             {"float64", "f64", ORTH_H5_DOUBLE, 8}};
+
+static int64_t element_size(orth_h5_type type)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].type == type)
+            return types[i].size;
+    return 0;
+}
 
 orth_status orth_synth_type(const char *name, orth_h5_type *out)
 {
@@ -191,7 +200,10 @@ static orth_status fill_file(const orth_synth_options *o, orth_h5_file *file, MP
     orth_h5_dataset *tokens = NULL, *truth = NULL;
     synth_buffers buffers = {0};
     int64_t extent[2] = {o->tokens, o->d_model}, truth_extent[2] = {o->latents, o->d_model};
-    orth_status status = orth_h5_dataset_create(file, "activations", o->type, 2, extent, &tokens);
+    orth_status status = orth_h5_reserve(file, o->tokens * o->d_model * element_size(o->type) +
+                                                   o->latents * o->d_model * 4 + (1 << 20));
+    if (status == ORTH_OK)
+        status = orth_h5_dataset_create(file, "activations", o->type, 2, extent, &tokens);
     if (status == ORTH_OK)
         status = orth_h5_dataset_create(file, "dictionary", ORTH_H5_FLOAT, 2, truth_extent, &truth);
     if (status == ORTH_OK)

@@ -1,9 +1,7 @@
 #include <orthant/kern/gemm.h>
 
-#ifdef ORTH_WITH_BLAS
+#ifdef ORTH_HAVE_BLAS
 #include <cblas.h>
-
-#include <stdio.h>
 
 void orth_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float *a,
                int64_t stride_a, const float *b, int64_t stride_b, bool add, float *c,
@@ -12,20 +10,6 @@ void orth_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t
     cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
                 transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1.0f, a,
                 (int)stride_a, b, (int)stride_b, add ? 1.0f : 0.0f, c, (int)stride_c);
-}
-
-const char *orth_gemm_library(void)
-{
-#ifdef OPENBLAS_VERSION
-    static const char *const threading[] = {"sequential", "pthreads", "OpenMP"};
-    static char text[256];
-    int kind = openblas_get_parallel();
-    snprintf(text, sizeof text, "%s, %s, core %s", OPENBLAS_VERSION,
-             kind >= 0 && kind <= 2 ? threading[kind] : "?", openblas_get_corename());
-    return text;
-#else
-    return "CBLAS";
-#endif
 }
 
 #else
@@ -42,11 +26,6 @@ void orth_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t
                        b[transpose_b ? j * stride_b + l : l * stride_b + j];
             c[i * stride_c + j] = sum;
         }
-}
-
-const char *orth_gemm_library(void)
-{
-    return "none (plain loops)";
 }
 
 #endif

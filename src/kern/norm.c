@@ -11,7 +11,8 @@ double orth_dot_f64(const float *a, const float *b, int64_t d)
             lane[l] += (double)a[j + l] * (double)b[j + l];
     for (int l = 0; j < d; j++, l++)
         lane[l] += (double)a[j] * (double)b[j];
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 void orth_column_sums(const float *x, int64_t n_row, int64_t d, int add, double *sums)

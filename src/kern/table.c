@@ -82,8 +82,10 @@ const char *orth_kernels_reason(int *usable)
         snprintf(text, sizeof text, "%s (ORTHANT_ISA)", forced);
     } else {
         *usable = 0;
-        snprintf(text, sizeof text, "ORTHANT_ISA: %.40s is not a kernel set that this processor runs; "
-                                    "use one of:", forced);
+        snprintf(text, sizeof text,
+                 "ORTHANT_ISA: %.40s is not a kernel set that this processor runs; "
+                 "use one of:",
+                 forced);
         for (int i = 0; i < N_CANDIDATE; i++)
             if (candidates[i].runs_here())
                 snprintf(text + strlen(text), sizeof text - strlen(text), " %s",

@@ -167,21 +167,16 @@ static bool emit_key(yaml_emitter_t *emitter, const orth_key *key, const orth_co
     return done;
 }
 
-static size_t section_length(const orth_key *key)
-{
-    return (size_t)(strchr(key->path, '.') - key->path);
-}
-
 static bool emit_sections(yaml_emitter_t *emitter, const orth_config *config)
 {
     for (const orth_key *key = orth_keys; key->path;) {
         char section[32];
-        size_t length = section_length(key);
+        size_t length = orth_key_section(key);
         snprintf(section, sizeof section, "%.*s", (int)length, key->path);
         if (!emit_scalar(emitter, section) || !emit_start(emitter))
             return false;
-        for (;
-             key->path && section_length(key) == length && strncmp(key->path, section, length) == 0;
+        for (; key->path && orth_key_section(key) == length &&
+               strncmp(key->path, section, length) == 0;
              key++)
             if (!emit_key(emitter, key, config))
                 return false;
@@ -233,8 +228,8 @@ void orth_config_help(FILE *out)
                  "section.key=value).\nNumbers may be written 1e-3, 1/32, 2^14, 65_536.\n");
     const orth_key *last = NULL;
     for (const orth_key *key = orth_keys; key->path; last = key++) {
-        if (!last || section_length(last) != section_length(key) ||
-            strncmp(last->path, key->path, section_length(key)) != 0)
+        if (!last || orth_key_section(last) != orth_key_section(key) ||
+            strncmp(last->path, key->path, orth_key_section(key)) != 0)
             fprintf(out, "\n");
         fprintf(out, "  %s: %s", key->path, orth_key_expected(key, expected));
         if (key->fallback)

@@ -23,8 +23,9 @@ static orth_status check_extent(const wanted *w, const char *path, const orth_h5
     if (fits && layout->type != ORTH_H5_OTHER)
         return ORTH_OK;
     if (w->rank == 1)
-        return orth_fail(ORTH_ERR_CORRUPT, "%s: %s has another shape or type than the model's [%lld]; "
-                                           "check model.n_latent and d_model",
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: %s has another shape or type than the model's [%lld]; "
+                         "check model.n_latent and d_model",
                          path, w->name, (long long)w->rows);
     return orth_fail(ORTH_ERR_CORRUPT,
                      "%s: %s is [%lld, %lld] of %s, the model needs [%lld, %lld]; check "
@@ -42,8 +43,7 @@ static orth_status read_array(orth_h5_file *file, const char *group, const wante
     if (!*found)
         return ORTH_OK;
     ORTH_TRY(orth_h5_dataset_open(file, name, &dataset));
-    orth_status status =
-        check_extent(w, orth_h5_path(file), orth_h5_dataset_layout(dataset));
+    orth_status status = check_extent(w, orth_h5_path(file), orth_h5_dataset_layout(dataset));
     if (status == ORTH_OK)
         status = orth_h5_read(dataset, w->own.begin, w->own.end, ORTH_H5_FLOAT, w->out);
     orth_h5_dataset_close(dataset);
@@ -62,7 +62,8 @@ static orth_status read_arrays(orth_h5_file *file, orth_sae *sae, MPI_Comm world
     };
     ORTH_TRY(orth_h5_exists(file, "/model", &nested));
     for (int i = 0; i < 4; i++)
-        ORTH_TRY(orth_agree(world, read_array(file, nested ? "/model/" : "/", arrays + i, found + i)));
+        ORTH_TRY(
+            orth_agree(world, read_array(file, nested ? "/model/" : "/", arrays + i, found + i)));
     if (!found[0])
         return orth_fail(ORTH_ERR_CORRUPT,
                          "%s: init.file has no dataset W_enc; give an HDF5 file with W_enc "

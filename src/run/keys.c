@@ -48,8 +48,8 @@ const orth_key orth_keys[] = {
      NULL, FREE,
      "Length of the run in passes over the data, rounded up to whole steps; 1 when no length is "
      "given."},
-    {"run.seed", ORTH_KEY_INTEGER, FIELD(recipe.seed), "49", NULL, FROM_TO(0, COUNT_MOST), NULL,
-     BINDS, "Seed of the initial weights and of the order of tokens."},
+    {"run.seed", ORTH_KEY_INTEGER, FIELD(recipe.seed), "49", NULL, FROM(0), NULL, BINDS,
+     "Seed of the initial weights and of the order of tokens."},
     {"run.max_time", ORTH_KEY_TIME, FIELD(run_max_time), "none", "none", ANY, NULL, FREE,
      "Wall-clock time after which the run writes a checkpoint and stops with exit code 75."},
     {"run.watchdog", ORTH_KEY_TIME, FIELD(run_watchdog), "00:30:00", "none", ANY, NULL, FREE,
@@ -196,9 +196,13 @@ static const char *leaf(const char *path)
     return dot ? dot + 1 : path;
 }
 
-const orth_key *orth_key_nearest(const char *path)
+size_t orth_key_section(const orth_key *key)
 {
-    const orth_key *nearest = &orth_keys[0];
+    return (size_t)(strchr(key->path, '.') - key->path);
+}
+
+char *orth_key_nearest(const char *path, char out[ORTH_PATH_ROOM])
+{
     int best = INT_MAX;
     for (const orth_key *key = orth_keys; key->path; key++) {
         int distance = 2 * orth_edit_distance(path, key->path);
@@ -207,8 +211,15 @@ const orth_key *orth_key_nearest(const char *path)
             distance = 3;
         if (distance < best) {
             best = distance;
-            nearest = key;
+            snprintf(out, ORTH_PATH_ROOM, "%s", key->path);
+        }
+        char section[ORTH_PATH_ROOM];
+        snprintf(section, sizeof section, "%.*s", (int)orth_key_section(key), key->path);
+        distance = 2 * orth_edit_distance(path, section);
+        if (!strchr(path, '.') && distance < best) {
+            best = distance;
+            snprintf(out, ORTH_PATH_ROOM, "%s", section);
         }
     }
-    return nearest;
+    return out;
 }

@@ -50,8 +50,8 @@ typedef struct orth_origin {
     int64_t line;       ///< from 1; 0: an override
 } orth_origin;
 
-/** Room for what orth_origin_text and orth_key_expected write. */
-enum { ORTH_PLACE_ROOM = 512, ORTH_EXPECTED_ROOM = 256 };
+/** Room for what orth_origin_text, orth_key_expected and orth_key_nearest write. */
+enum { ORTH_PLACE_ROOM = 512, ORTH_EXPECTED_ROOM = 256, ORTH_PATH_ROOM = 64 };
 
 /** "run.yaml, line 12", "--set" or "default". Returns `out`. */
 char *orth_origin_text(orth_origin origin, char out[ORTH_PLACE_ROOM]);
@@ -62,8 +62,12 @@ char *orth_key_expected(const orth_key *key, char out[ORTH_EXPECTED_ROOM]);
 /** Index in orth_keys, -1 when there is no such key. */
 int orth_key_find(const char *path);
 
-/** The key whose name is closest to `path`. */
-const orth_key *orth_key_nearest(const char *path);
+/** The name that is closest to `path`: of a key or, for a path without a dot, also of a section.
+ * Returns `out`. */
+char *orth_key_nearest(const char *path, char out[ORTH_PATH_ROOM]);
+
+/** Length of a key's section: of "model" in "model.k". */
+size_t orth_key_section(const orth_key *key);
 
 /** A value as read, before its key gives it a type. */
 typedef struct orth_raw_value {

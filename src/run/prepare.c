@@ -3,7 +3,7 @@
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/io/shuffle.h>
-#include <orthant/kern/gemm.h>
+#include <orthant/kern/library.h>
 #include <orthant/kern/table.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
@@ -48,8 +48,9 @@ static orth_status open_data(orth_trainer *t, const orth_config *config, MPI_Com
                                config->data_eval_files.count, config->data_dataset, world,
                                &t->eval_dataset));
     if (orth_dataset_width(t->eval_dataset) != orth_dataset_width(t->dataset))
-        return orth_fail(ORTH_ERR_DATA, "data.eval_files: %lld values a token, data.files have %lld; "
-                                        "use activations of the same model and layer",
+        return orth_fail(ORTH_ERR_DATA,
+                         "data.eval_files: %lld values a token, data.files have %lld; "
+                         "use activations of the same model and layer",
                          (long long)orth_dataset_width(t->eval_dataset),
                          (long long)orth_dataset_width(t->dataset));
     return ORTH_OK;
@@ -83,28 +84,31 @@ static void announce(const orth_trainer *t)
     int usable;
     double gib = (double)(orth_range_size(t->sae.own) * t->sae.d_model) * 4.0 *
                  (6.0 + (r->ema > 0.0 ? 2.0 : 0.0) + (r->clip > 0.0 ? 2.0 : 0.0)) / 1073741824.0;
-    orth_log_info("%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
-                  "shards), %d thread%s a rank, kernels %s; weights, moments and gradients %.2f GiB "
-                  "a rank",
-                  orth_selection_names[r->selection], (long long)r->n_latent,
-                  (long long)t->sae.d_model, (long long)r->batch, (long long)t->steps,
-                  t->grid.n_group, t->grid.n_shard, omp_get_max_threads(),
-                  omp_get_max_threads() == 1 ? "" : "s", orth_kernels_reason(&usable), gib);
+    orth_log_info(
+        "%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
+        "shards), %d thread%s a rank, kernels %s; weights, moments and gradients %.2f GiB "
+        "a rank",
+        orth_selection_names[r->selection], (long long)r->n_latent, (long long)t->sae.d_model,
+        (long long)r->batch, (long long)t->steps, t->grid.n_group, t->grid.n_shard,
+        omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", orth_kernels_reason(&usable),
+        gib);
 }
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
 {
-    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "", blas[160] = "";
     int length = 0;
     MPI_Get_library_version(mpi, &length);
     mpi[strcspn(mpi, ",\n")] = '\0';
+    orth_blas_library(blas, sizeof blas);
     *info = (orth_checkpoint_info){.tokens_seen = t->tokens_seen,
                                    .cursor = t->cursor,
                                    .data = t->fingerprint,
                                    .threads = omp_get_max_threads(),
                                    .config = t->config_text};
+    snprintf(info->program_version, sizeof info->program_version, "%s", ORTH_VERSION);
     snprintf(info->isa, sizeof info->isa, "%s", orth_kernels_get()->name);
-    snprintf(info->libraries, sizeof info->libraries, "%.100s; %.120s", mpi, orth_gemm_library());
+    snprintf(info->libraries, sizeof info->libraries, "%.90s; %s", mpi, blas);
 }
 
 static bool sample_needed(const orth_recipe *recipe)
@@ -117,8 +121,8 @@ static bool sample_needed(const orth_recipe *recipe)
 static orth_status fill_sample(const orth_trainer *t, orth_sample *sample)
 {
     int64_t n = orth_range_size(sample->own), d = sample->d_model;
-    orth_shuffle order = orth_shuffle_create(orth_dataset_rows(t->dataset), t->config.recipe.seed, 0,
-                                             t->config.data_shuffle);
+    orth_shuffle order = orth_shuffle_create(orth_dataset_rows(t->dataset), t->config.recipe.seed,
+                                             0, t->config.data_shuffle);
     int64_t *rows = NULL;
     ORTH_TRY(ORTH_ALLOCATE(n * d, "sample", &sample->x));
     ORTH_TRY(ORTH_ALLOCATE(n, "sample", &sample->valid));
@@ -145,8 +149,9 @@ static orth_status init_from_sample(orth_trainer *t, orth_sample *sample)
     ORTH_TRY(orth_agree(t->grid.world, fill_sample(t, sample)));
     ORTH_TRY(orth_allreduce(&sample->count, 1, MPI_INT64_T, MPI_SUM, t->grid.world));
     if (sample->count == 0)
-        return orth_fail(ORTH_ERR_DATA, "data.files: none of the first %lld rows is finite; see "
-                                        "'orthant info --stats'",
+        return orth_fail(ORTH_ERR_DATA,
+                         "data.files: none of the first %lld rows is finite; see "
+                         "'orthant info --stats'",
                          (long long)sample->total);
     ORTH_TRY(orth_init_scales(&t->sae, sample));
     return t->sae.recipe.init == ORTH_INIT_FILE ? ORTH_OK : orth_init_random(&t->sae, sample);
@@ -172,39 +177,67 @@ static orth_status init_fresh(orth_trainer *t)
     return status;
 }
 
+static orth_status check_data(const orth_trainer *t, const char *path,
+                              const orth_checkpoint_info *info)
+{
+    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
+    if (now->rows == then->rows && now->d_model == then->d_model && now->hash == then->hash)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_DATA,
+                     "data.files: not the activations that %s was trained on (%lld rows of %lld "
+                     "now, %lld of %lld then, or other values); restore them or start in "
+                     "another run.dir",
+                     path, (long long)now->rows, (long long)now->d_model, (long long)then->rows,
+                     (long long)then->d_model);
+}
+
+/* The decay of the learning rate ends with the run: with another length it is another schedule. */
+static void announce_schedule(const orth_trainer *t, int64_t planned)
+{
+    double share = t->sae.recipe.decay;
+    if (share <= 0.0 || planned == t->steps)
+        return;
+    orth_log_warning("train.decay: the run now has %lld steps, the checkpoint's had %lld: the "
+                     "learning rate falls after step %.0f instead of %.0f",
+                     (long long)t->steps, (long long)planned,
+                     (double)t->steps * (1.0 - share) + 1.0, (double)planned * (1.0 - share) + 1.0);
+}
+
+/* Data first: other defaults follow from another width. */
 static orth_status check_resumable(const orth_trainer *t, const char *path,
                                    const orth_checkpoint_info *info)
 {
+    ORTH_TRY(check_data(t, path, info));
+    if (!info->has_optimizer)
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: has weights but no optimizer state; start from it with init.scheme: "
+                         "file and init.file",
+                         path);
     orth_config saved;
     ORTH_TRY(orth_config_parse(info->config, (int64_t)strlen(info->config), path, NULL, 0, &saved));
     orth_status status = orth_config_compatible(&t->config, &saved, path);
+    if (status == ORTH_OK)
+        announce_schedule(t, run_length(&saved, info->data.rows, saved.recipe.batch));
     orth_config_free(&saved);
-    ORTH_TRY(status);
-    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
-    if (now->rows != then->rows || now->d_model != then->d_model || now->hash != then->hash)
-        return orth_fail(ORTH_ERR_DATA,
-                         "data.files: not the activations that %s was trained on (%lld rows of %lld "
-                         "now, %lld of %lld then, or other values); restore them or start in "
-                         "another run.dir",
-                         path, (long long)now->rows, (long long)now->d_model,
-                         (long long)then->rows, (long long)then->d_model);
-    return ORTH_OK;
+    return status;
 }
 
-static void announce_resume(const orth_trainer *t, const char *path, const orth_checkpoint_info *info)
+static void announce_resume(const orth_trainer *t, const char *path,
+                            const orth_checkpoint_info *info)
 {
     orth_checkpoint_info now;
     orth_trainer_describe(t, &now);
     bool same_grid = info->n_group == t->grid.n_group && info->n_shard == t->grid.n_shard;
     bool same_machine = info->threads == now.threads && !strcmp(info->isa, now.isa) &&
                         !strcmp(info->libraries, now.libraries);
-    orth_log_info("resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, %s; the "
-                  "continuation is %s",
-                  path, (long long)info->step, (long long)t->steps, info->n_group, info->n_shard,
-                  info->threads, info->isa,
-                  same_grid && same_machine ? "bit for bit that of an undisturbed run"
-                  : same_grid ? "exact up to rounding: threads, kernels or libraries differ"
-                              : "exact up to rounding: the grid differs");
+    orth_log_info(
+        "resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, %s; the "
+        "continuation is %s",
+        path, (long long)info->step, (long long)t->steps, info->n_group, info->n_shard,
+        info->threads, info->isa,
+        same_grid && same_machine ? "bit for bit that of an undisturbed run"
+        : same_grid               ? "exact up to rounding: threads, kernels or libraries differ"
+                                  : "exact up to rounding: the grid differs");
 }
 
 static orth_status resume_from(orth_trainer *t, const char *path)
@@ -231,8 +264,9 @@ static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, 
         FILE *file = t->grid.rank == 0 ? fopen(resume, "rb") : NULL;
         orth_status status = ORTH_OK;
         if (t->grid.rank == 0 && !file)
-            status = orth_fail(ORTH_ERR_USAGE, "--resume %s: there is no such checkpoint; give a path "
-                                               "below run.dir/checkpoints, auto or never",
+            status = orth_fail(ORTH_ERR_USAGE,
+                               "--resume %s: there is no such checkpoint; give a path "
+                               "below run.dir/checkpoints, auto or never",
                                resume);
         if (file)
             fclose(file);
@@ -242,8 +276,9 @@ static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, 
     }
     ORTH_TRY(orth_checkpoint_find(t->config.run_dir, t->grid.world, true, path));
     if (*path && !strcmp(resume, "never"))
-        return orth_fail(ORTH_ERR_USAGE, "--resume never: run.dir holds the checkpoint %s; choose "
-                                         "another run.dir or --resume auto",
+        return orth_fail(ORTH_ERR_USAGE,
+                         "--resume never: run.dir holds the checkpoint %s; choose "
+                         "another run.dir or --resume auto",
                          *path);
     return ORTH_OK;
 }

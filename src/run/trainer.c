@@ -5,7 +5,9 @@
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/end_job.h>
 #include <orthant/par/signals.h>
+#include <orthant/run/evaluate.h>
 
 #include <inttypes.h>
 #include <omp.h>
@@ -18,23 +20,15 @@ typedef struct control {
     bool save; ///< write a checkpoint
 } control;
 
-/* A rank that fails alone cannot agree with the others: they wait for it in a collective. It ends the
- * job, so that every rank exits with its code. */
-static orth_status end_job(const orth_trainer *t, orth_status status)
-{
-    orth_log_error("%s", orth_error_text());
-    MPI_Abort(t->grid.world, status);
-    return status;
-}
-
 static orth_status refuse_nonfinite(const orth_trainer *t, const orth_nonfinite *found)
 {
     int64_t row;
     const char *file = orth_dataset_locate(t->dataset, found->first_row, &row);
-    return orth_fail(ORTH_ERR_DATA,
-                     "%s: row %lld holds NaN or Inf (%lld such rows in this rank's part of step %lld); "
-                     "mend the file or set data.nonfinite: skip",
-                     file, (long long)row, (long long)found->count, (long long)t->sae.step + 1);
+    return orth_fail(
+        ORTH_ERR_DATA,
+        "%s: row %lld holds NaN or Inf (%lld such rows in this rank's part of step %lld); "
+        "mend the file or set data.nonfinite: skip",
+        file, (long long)row, (long long)found->count, (long long)t->sae.step + 1);
 }
 
 /* The next batch's own part, normalised and in place. The status is local. */
@@ -58,12 +52,13 @@ static bool checkpoint_due(const orth_trainer *t)
 {
     const orth_interval *every = &t->config.checkpoint_every;
     if (every->steps > 0)
-        return t->sae.step - t->last_checkpoint_step >= every->steps && t->sae.step % every->steps == 0;
+        return t->sae.step - t->last_checkpoint_step >= every->steps &&
+               t->sae.step % every->steps == 0;
     return every->seconds > 0.0 && orth_now() - t->last_checkpoint >= every->seconds;
 }
 
-/* Agree on what signals and clocks ask for. Clocks differ: rank 0's counts. Signals may have reached
- * one rank only. */
+/* Agree on what signals and clocks ask for. Clocks differ: rank 0's counts. Signals may have
+ * reached one rank only. */
 static orth_status agree_control(orth_trainer *t, control *out)
 {
     bool stop, save;
@@ -84,8 +79,8 @@ static orth_status write_checkpoint(orth_trainer *t)
     double start = orth_now();
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_trainer_describe(t, &info);
-    orth_status status = orth_checkpoint_write(t->config.run_dir, &t->sae, &info,
-                                               t->config.checkpoint_verify, t->config.checkpoint_keep);
+    orth_status status = orth_checkpoint_write(
+        t->config.run_dir, &t->sae, &info, t->config.checkpoint_verify, t->config.checkpoint_keep);
     orth_phase_enter(&t->timer, back);
     if (status != ORTH_OK)
         return status;
@@ -102,11 +97,9 @@ static orth_status save_and_go_on(orth_trainer *t)
     if (status != ORTH_ERR_STORAGE)
         return status;
     orth_progress_clear(&t->progress);
-    /* The text is on the rank that saw the failure; the others only know that there was one. */
-    if (orth_error_status() != ORTH_OK)
-        fprintf(stderr, "orthant: warning: %s; training goes on and tries again\n",
-                orth_error_text());
-    orth_error_clear();
+    orth_checkpoint_forgive(
+        t->grid.world, status,
+        "the checkpoint was not written; training goes on and tries again later");
     t->last_checkpoint = orth_now();
     return ORTH_OK;
 }
@@ -134,8 +127,8 @@ static void fill_metrics(const orth_trainer *t, const orth_step_report *report, 
 }
 
 /* Log where it is due. `since` is when the steps since the last logged one began. */
-static orth_status log_step(orth_trainer *t, const orth_step_report *report, double rate, bool logged,
-                            double *since, int64_t *since_step)
+static orth_status log_step(orth_trainer *t, const orth_step_report *report, double rate,
+                            bool logged, double *since, int64_t *since_step)
 {
     orth_metrics metrics;
     orth_status status = ORTH_OK;
@@ -164,13 +157,32 @@ static orth_status train_step(orth_trainer *t, bool logged, double *rate, orth_s
     if (status == ORTH_ERR_NONFINITE || status == ORTH_ERR_DATA)
         return status;
     if (status != ORTH_OK)
-        return end_job(t, status);
+        return orth_end_job(t->grid.world, status);
     t->cursor = orth_stream_cursor(t->stream);
     t->tokens_seen += t->sae.recipe.batch;
     return ORTH_OK;
 }
 
-/* Read, agree, step, log. */
+/* Held-out quality, in the workspace that training uses between steps. */
+static orth_status evaluate(orth_trainer *t)
+{
+    if (t->config.eval_every == 0 || t->sae.step % t->config.eval_every != 0)
+        return ORTH_OK;
+    orth_evaluation_options options = {.batch = t->sae.recipe.batch,
+                                       .skip = t->config.data_nonfinite == ORTH_NONFINITE_SKIP,
+                                       .eps = true,
+                                       .workspace = &t->workspace,
+                                       .timer = &t->timer,
+                                       .watchdog = t->watchdog};
+    orth_progress_clear(&t->progress);
+    orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_EVAL);
+    orth_status status =
+        orth_evaluate_step(&t->sae, t->eval_dataset, t->config.run_dir, &options, t->metrics);
+    orth_phase_enter(&t->timer, back);
+    return status;
+}
+
+/* Read, agree, step, log, evaluate. */
 static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
 {
     orth_step_report report;
@@ -181,6 +193,7 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
     t->rows_skipped += skipped;
     ORTH_TRY(train_step(t, logged, &rate, &report));
     ORTH_TRY(orth_agree(t->grid.world, log_step(t, &report, rate, logged, since, since_step)));
+    ORTH_TRY(evaluate(t));
     orth_watchdog_beat(t->watchdog);
     orth_signals_describe(t->grid.rank, t->sae.step);
     orth_time_limit_step(&t->limit, orth_now() - start);

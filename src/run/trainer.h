@@ -51,7 +51,8 @@ void orth_trainer_close(orth_trainer *trainer);
  * optional, W_dec, b_enc, b_dec, at its root or below /model. Collective; agreed. */
 orth_status orth_init_file(const char *path, orth_sae *sae);
 
-/** What wrote a checkpoint, for its attributes and for telling whether a resumed run is bit-exact. */
+/** What wrote a checkpoint, for its attributes and for telling whether a resumed run is bit-exact.
+ */
 void orth_trainer_describe(const orth_trainer *trainer, orth_checkpoint_info *info);
 
 #endif

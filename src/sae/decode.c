@@ -70,8 +70,8 @@ orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_dense_s
     for (int64_t t = 0; t < code->n_token; t += part) {
         orth_range tokens = {t, t + part < code->n_token ? t + part : code->n_token};
         double entries = (double)(code->start[tokens.end] - code->start[tokens.begin]);
-        float *tile = scratch->code +
-                      (int64_t)omp_get_thread_num() * ORTH_DENSE_TOKENS * ORTH_DENSE_LATENTS;
+        float *tile =
+            scratch->code + (int64_t)omp_get_thread_num() * ORTH_DENSE_TOKENS * ORTH_DENSE_LATENTS;
         if (entries > ORTH_DENSE_SHARE * (double)orth_range_size(tokens) * (double)n_own)
             decode_dense(sae, code, tokens, tile, out);
         else

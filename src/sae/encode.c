@@ -19,8 +19,8 @@ orth_status orth_encoder_create(int64_t block, int64_t d_model, orth_encoder *ou
     const orth_kernels *kernels = orth_kernels_get();
     int64_t panels = orth_partition_largest(block, kernels->panel_tokens);
     orth_encoder encoder = {.block = block, .d_model = d_model};
-    orth_status status = ORTH_ALLOCATE(panels * kernels->panel_tokens * d_model, "token panels",
-                                       &encoder.x_panels);
+    orth_status status =
+        ORTH_ALLOCATE(panels * kernels->panel_tokens * d_model, "token panels", &encoder.x_panels);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(ORTH_TILE_LATENTS * d_model, "latent panels", &encoder.w_panels);
     if (status == ORTH_OK)
@@ -86,8 +86,8 @@ static void encode_panel(const orth_batch *batch, const orth_encoder *encoder,
     const orth_kernels *kernels = orth_kernels_get();
     const orth_candidates *c = &selection->candidates;
     int64_t d = encoder->d_model, width = kernels->panel_latents;
-    float *tile = encoder->tile + (int64_t)omp_get_thread_num() * kernels->panel_tokens *
-                                      ORTH_TILE_LATENTS;
+    float *tile =
+        encoder->tile + (int64_t)omp_get_thread_num() * kernels->panel_tokens * ORTH_TILE_LATENTS;
     for (int64_t i = 0; i < count; i += width)
         kernels->chain(d, encoder->x_panels + slot * d, encoder->w_panels + i * d,
                        encoder->bias + i, tile + i, ORTH_TILE_LATENTS);
@@ -97,8 +97,8 @@ static void encode_panel(const orth_batch *batch, const orth_encoder *encoder,
             keep_row(selection, slot + r, tile + r * ORTH_TILE_LATENTS, count, first);
 }
 
-static void pack_latents(const orth_sae *sae, latent_list list, orth_encoder *encoder, int64_t first,
-                         int64_t count, int64_t panel)
+static void pack_latents(const orth_sae *sae, latent_list list, orth_encoder *encoder,
+                         int64_t first, int64_t count, int64_t panel)
 {
     int width = orth_kernels_get()->panel_latents;
     int64_t d = sae->d_model, rows = smaller(width, count - panel);
@@ -143,9 +143,9 @@ static void name_latents(latent_list list, orth_selection *selection)
     }
 }
 
-orth_status orth_encode_select(const orth_sae *sae, const orth_batch *batch, const uint32_t *latents,
-                               int64_t n_latents, orth_encoder *encoder, orth_selection *selection,
-                               orth_phase_timer *timer)
+orth_status orth_encode_select(const orth_sae *sae, const orth_batch *batch,
+                               const uint32_t *latents, int64_t n_latents, orth_encoder *encoder,
+                               orth_selection *selection, orth_phase_timer *timer)
 {
     latent_list list = {latents, n_latents};
     orth_phase back = orth_phase_enter(timer, ORTH_PHASE_ENCODE);

@@ -65,7 +65,8 @@ static void chunk_dense(const orth_sae *sae, const orth_batch *batch, const orth
     int64_t d = sae->d_model, n_row = orth_range_size(rows), at[ORTH_DENSE_LATENTS];
     memcpy(at, branch->code->start + rows.begin, (size_t)n_row * sizeof *at);
     for (int64_t t = 0; t < batch->n_token; t += ORTH_DENSE_TOKENS) {
-        int64_t end = t + ORTH_DENSE_TOKENS < batch->n_token ? t + ORTH_DENSE_TOKENS : batch->n_token;
+        int64_t end =
+            t + ORTH_DENSE_TOKENS < batch->n_token ? t + ORTH_DENSE_TOKENS : batch->n_token;
         const float *upstream = branch->upstream + t * d;
         scatter(branch->code, rows, (orth_range){t, end}, at, tile);
         orth_gemm(false, true, end - t, n_row, d, upstream, d, sae->weights.W_dec + rows.begin * d,

@@ -117,12 +117,12 @@ static orth_status rescale_encoder(orth_sae *sae)
     if (probed.recipe.k > probed.recipe.n_latent)
         probed.recipe.k = probed.recipe.n_latent;
     ORTH_TRY(orth_workspace_create(&probed, PROBES, false, &workspace));
-    orth_status status = orth_agree(
-        sae->grid->world, ORTH_ALLOCATE(PROBES * sae->d_model, "initialisation", &sums));
+    orth_status status =
+        orth_agree(sae->grid->world, ORTH_ALLOCATE(PROBES * sae->d_model, "initialisation", &sums));
     if (status == ORTH_OK)
         status = orth_agree(sae->grid->world, measure_probes(&probed, &workspace, sums, &mean));
-    for (int64_t i = 0; status == ORTH_OK && mean > 0.0 &&
-                        i < orth_range_size(sae->own) * sae->d_model; i++)
+    for (int64_t i = 0;
+         status == ORTH_OK && mean > 0.0 && i < orth_range_size(sae->own) * sae->d_model; i++)
         sae->weights.W_enc[i] = (float)((double)sae->weights.W_enc[i] / mean);
     orth_free(sums);
     orth_workspace_free(&workspace);
@@ -133,8 +133,8 @@ static orth_status init_gao(orth_sae *sae, const orth_sample *sample)
 {
     double *median = NULL;
     uniform_rows(sae, 1.0 / sqrt((double)sae->d_model));
-    ORTH_TRY(orth_agree(sae->grid->world,
-                        ORTH_ALLOCATE(sae->d_model, "geometric median", &median)));
+    ORTH_TRY(
+        orth_agree(sae->grid->world, ORTH_ALLOCATE(sae->d_model, "geometric median", &median)));
     orth_status status = orth_sample_median(sample, median);
     for (int64_t j = 0; status == ORTH_OK && j < sae->d_model; j++)
         sae->weights.b_dec[j] = (float)median[j];

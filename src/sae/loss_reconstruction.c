@@ -1,22 +1,16 @@
 #include <orthant/sae/loss.h>
 
-#include <orthant/kern/norm.h>
+#include <orthant/sae/measure.h>
 
-double orth_sum_of_squares(const orth_batch *batch, const float *rows, int64_t d_model)
+#include <stddef.h>
+
+double orth_sum_of_squares(const orth_batch *batch, const float *rows, int64_t d_model,
+                           const double *centre, double *squares)
 {
     double sum = 0.0;
-    /* In blocks of fixed size, so that the sum does not depend on the number of threads. */
-    enum { BLOCK = 64 };
-    for (int64_t first = 0; first < batch->n_token; first += BLOCK) {
-        int64_t end = first + BLOCK < batch->n_token ? first + BLOCK : batch->n_token;
-        double squares[BLOCK];
-#pragma omp parallel for schedule(static)
-        for (int64_t t = first; t < end; t++)
-            squares[t - first] =
-                batch->valid[t] ? orth_dot_f64(rows + t * d_model, rows + t * d_model, d_model) : 0.0;
-        for (int64_t t = first; t < end; t++)
-            sum += squares[t - first];
-    }
+    orth_measure_squares(rows, batch->n_token, d_model, centre, squares);
+    for (int64_t t = 0; t < batch->n_token; t++)
+        sum += batch->valid[t] ? squares[t] : 0.0;
     return sum;
 }
 
@@ -39,13 +33,12 @@ static double token_weight(const orth_sae *sae, const orth_batch *batch, int64_t
 }
 
 void orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, const float *residual,
-                              double coefficient, double *value)
+                              double coefficient, double *squares, double *value)
 {
-    int64_t d = sae->d_model;
+    orth_measure_squares(residual, batch->n_token, sae->d_model, NULL, squares);
     *value = 0.0;
     for (int64_t t = 0; t < batch->n_token; t++)
-        *value += coefficient * token_weight(sae, batch, t) *
-                  orth_dot_f64(residual + t * d, residual + t * d, d);
+        *value += coefficient * token_weight(sae, batch, t) * squares[t];
 }
 
 void orth_loss_reconstruction_gradient(const orth_sae *sae, const orth_batch *batch,

@@ -123,8 +123,8 @@ static orth_status iterate(const orth_sample *sample, double *sums, double *medi
 orth_status orth_sample_median(const orth_sample *sample, double *median)
 {
     double *sums = NULL;
-    ORTH_TRY(orth_agree(sample->comm,
-                        ORTH_ALLOCATE(sample->d_model + 2, "geometric median", &sums)));
+    ORTH_TRY(
+        orth_agree(sample->comm, ORTH_ALLOCATE(sample->d_model + 2, "geometric median", &sums)));
     orth_status status = iterate(sample, sums, median);
     orth_free(sums);
     return status;

@@ -1,7 +1,7 @@
-/* The k B largest positive pre-activations of the global batch (the top-AFA paper's third arm). Each
- * rank collects what can still be among its own k B largest; at the end a radix search over the value
- * bits, its counts added over all ranks, finds the cut. Ties go to the lower token, then the lower
- * latent. */
+/* The k B largest positive pre-activations of the global batch (the top-AFA paper's third arm).
+ * Each rank collects what can still be among its own k B largest; at the end a radix search over
+ * the value bits, its counts added over all ranks, finds the cut. Ties go to the lower token, then
+ * the lower latent. */
 #include <orthant/sae/selection.h>
 
 #include <orthant/base/memory.h>
@@ -98,8 +98,8 @@ static orth_status batchtopk_close_block(orth_selection *selection)
     return ORTH_OK;
 }
 
-/* How many of each token's own ties are among the first `cut.ties` of all, in the order (token in the
- * global batch, latent). The result is in state->ties. */
+/* How many of each token's own ties are among the first `cut.ties` of all, in the order (token in
+ * the global batch, latent). The result is in state->ties. */
 static orth_status share_ties(orth_selection *selection, const value_cut *cut)
 {
     batchtopk_state *state = selection->own_state;
@@ -114,8 +114,8 @@ static orth_status share_ties(orth_selection *selection, const value_cut *cut)
         state->tie_from[t] = 0;
     }
     ORTH_TRY(orth_allreduce(state->tie_sum, n_token, MPI_INT64_T, MPI_SUM, grid->group));
-    ORTH_MPI(MPI_Exscan(state->ties, state->tie_from, (int)n_token, MPI_INT64_T, MPI_SUM,
-                        grid->group));
+    ORTH_MPI(
+        MPI_Exscan(state->ties, state->tie_from, (int)n_token, MPI_INT64_T, MPI_SUM, grid->group));
     if (grid->shard_index == 0)
         memset(state->tie_from, 0, (size_t)n_token * sizeof *state->tie_from);
     for (int64_t t = 0; t < n_token; t++)

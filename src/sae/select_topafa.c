@@ -358,10 +358,10 @@ static orth_status judge_part(orth_selection *selection)
             count += n;
         }
         qsort(state->send, (size_t)count, sizeof(entry), entry_order);
-        state->cuts[part.begin + t] =
-            where->settled ? (cut){1, UINT64_MAX}
-                           : judge(where, state->send, count, selection->n_latent,
-                                   target_square_of(selection, part.begin + t));
+        state->cuts[part.begin + t] = where->settled
+                                          ? (cut){1, UINT64_MAX}
+                                          : judge(where, state->send, count, selection->n_latent,
+                                                  target_square_of(selection, part.begin + t));
     }
     return ORTH_OK;
 }

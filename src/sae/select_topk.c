@@ -1,9 +1,9 @@
 /* The k largest positive pre-activations of each token. Non-positive ones need no place: ReLU makes
  * them zero, and a zero entry is inert (so topk.relu_first changes nothing).
  *
- * Over a token group each rank judges a part of the block's tokens: it gets the k best keys of every
- * shard, finds the k-th best of all, and that cut goes back. Keys are unique (they contain the global
- * latent), so that the set is the same on every grid. */
+ * Over a token group each rank judges a part of the block's tokens: it gets the k best keys of
+ * every shard, finds the k-th best of all, and that cut goes back. Keys are unique (they contain
+ * the global latent), so that the set is the same on every grid. */
 #include <orthant/sae/selection.h>
 
 #include <orthant/base/memory.h>
@@ -73,8 +73,8 @@ static orth_status gather_at_judges(orth_selection *selection)
             keys_to[s] += c->count[slot];
         }
     }
-    ORTH_TRY(orth_alltoall(c->count, tokens_to, state->receive_count, tokens_from,
-                           sizeof *c->count, grid->group));
+    ORTH_TRY(orth_alltoall(c->count, tokens_to, state->receive_count, tokens_from, sizeof *c->count,
+                           grid->group));
     for (int s = 0; s < grid->n_shard; s++) {
         int64_t before = received;
         for (int64_t t = 0; t < mine; t++) {

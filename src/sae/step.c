@@ -45,8 +45,8 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
     if (sae->recipe.selection == ORTH_SELECT_TOPAFA) {
         measure_decoder(sae, w->decoder_norm);
         w->selection.decoder_norm = w->decoder_norm;
-        w->selection.target = sae->recipe.target == ORTH_TARGET_CENTRED ? w->batch.norm_centred
-                                                                        : w->batch.norm;
+        w->selection.target =
+            sae->recipe.target == ORTH_TARGET_CENTRED ? w->batch.norm_centred : w->batch.norm;
     }
     ORTH_TRY(orth_encode_select(sae, &w->batch, NULL, orth_range_size(sae->own), &w->encoder,
                                 &w->selection, timer));
@@ -83,8 +83,8 @@ static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_ph
 static orth_status batch_fvu(const orth_sae *sae, orth_workspace *w, double *fvu)
 {
     int64_t d = sae->d_model;
-    double sums[2] = {orth_sum_of_squares(&w->batch, w->residual, d),
-                      orth_sum_of_squares(&w->batch, w->batch.x, d)};
+    double sums[2] = {orth_sum_of_squares(&w->batch, w->residual, d, NULL, w->squares),
+                      orth_sum_of_squares(&w->batch, w->batch.x, d, NULL, w->squares)};
     double mean_square = 0.0;
     orth_column_sums(w->batch.x, w->batch.n_token, d, 0, w->sums);
     ORTH_TRY(orth_sum_f64(w->sums, d, sae->grid->peers));
@@ -99,12 +99,13 @@ static orth_status batch_fvu(const orth_sae *sae, orth_workspace *w, double *fvu
 static orth_status losses(orth_sae *sae, orth_workspace *w, orth_terms *terms)
 {
     double values[4] = {0.0};
-    orth_loss_reconstruction(sae, &w->batch, w->residual, 1.0, values);
+    orth_loss_reconstruction(sae, &w->batch, w->residual, 1.0, w->squares, values);
     if (w->multi_residual)
-        orth_loss_reconstruction(sae, &w->batch, w->multi_residual, MULTI_COEFFICIENT, values + 1);
+        orth_loss_reconstruction(sae, &w->batch, w->multi_residual, MULTI_COEFFICIENT, w->squares,
+                                 values + 1);
     if (w->aux_error)
         ORTH_TRY(orth_loss_aux(sae, &w->batch, w->residual, w->dead.n_dead, w->aux_error, w->sums,
-                               values + 2));
+                               w->squares, values + 2));
     if (sae->recipe.afa_coefficient > 0.0)
         ORTH_TRY(orth_loss_afa(sae, &w->batch, &w->code, w->squares, w->pull, values + 3));
     ORTH_TRY(orth_sum_f64(values, 4, sae->grid->peers));
@@ -164,8 +165,8 @@ static orth_status describe(const orth_sae *sae, orth_workspace *w,
 {
     uint64_t sums[2] = {(uint64_t)orth_code_entries(&w->code), 0};
     if (options->code_hash)
-        sums[1] = orth_code_hash(&w->code, options->first_token + w->batch.first_token,
-                                 sae->own.begin);
+        sums[1] =
+            orth_code_hash(&w->code, options->first_token + w->batch.first_token, sae->own.begin);
     ORTH_TRY(orth_allreduce(sums, 2, MPI_UINT64_T, MPI_SUM, sae->grid->world));
     report->l0 = (double)sums[0] / (double)w->batch.n_valid;
     report->code_hash = sums[1];
@@ -183,8 +184,9 @@ orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options 
     *report = (orth_step_report){0};
     ORTH_TRY(orth_forward(sae, sae->recipe.batch, w, timer));
     if (w->batch.n_valid == 0)
-        return orth_fail(ORTH_ERR_DATA, "step %lld: every row of the batch holds NaN or Inf; see "
-                                        "'orthant info --stats' of the data",
+        return orth_fail(ORTH_ERR_DATA,
+                         "step %lld: every row of the batch holds NaN or Inf; see "
+                         "'orthant info --stats' of the data",
                          (long long)sae->step + 1);
     orth_phase_enter(timer, ORTH_PHASE_LOSS);
     ORTH_TRY(orth_dead_update(sae, &w->code, &w->dead));

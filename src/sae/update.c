@@ -77,7 +77,8 @@ static update_plan plan_update(const orth_sae *sae, double rate)
                          .average_new = (float)(1.0 - r->ema)};
 }
 
-/* The decoder bias also enters through x - b_dec: minus g_i W_enc,i for each latent of the block. */
+/* The decoder bias also enters through x - b_dec: minus g_i W_enc,i for each latent of the block.
+ */
 static void encoder_part_of_b_dec(const orth_sae *sae, orth_range rows, const float *g_bias,
                                   double *b_dec)
 {
@@ -97,7 +98,8 @@ static void encoder_part_of_b_dec(const orth_sae *sae, orth_range rows, const fl
     }
 }
 
-/* Make a row of W_dec unit and take from its gradient the part along it. A zero row is left alone. */
+/* Make a row of W_dec unit and take from its gradient the part along it. A zero row is left alone.
+ */
 static void normalise_and_project(float *w, float *g, int64_t d)
 {
     double square = orth_dot_f64(w, w, d);
@@ -118,7 +120,8 @@ static double measure_block(orth_sae *sae, orth_range rows, orth_learner *learne
     bool bias = sae->recipe.b_enc;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n_row; i++) {
-        float *g_enc = learner->block.W_enc + (at + i) * d, *g_dec = learner->block.W_dec + (at + i) * d;
+        float *g_enc = learner->block.W_enc + (at + i) * d,
+              *g_dec = learner->block.W_dec + (at + i) * d;
         if (sae->recipe.decoder == ORTH_DECODER_GAO)
             normalise_and_project(sae->weights.W_dec + (rows.begin + i) * d, g_dec, d);
         double g_bias = bias ? (double)learner->block.b_enc[at + i] : 0.0;
@@ -213,9 +216,10 @@ static orth_status global_norm(const orth_sae *sae, double square, const double 
     return ORTH_OK;
 }
 
-orth_status orth_gradient_update(orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
-                                 int n_branch, double rate, orth_dense_scratch *scratch,
-                                 orth_learner *learner, double *grad_norm, orth_phase_timer *timer)
+orth_status orth_gradient_update(orth_sae *sae, const orth_batch *batch,
+                                 const orth_branch *branches, int n_branch, double rate,
+                                 orth_dense_scratch *scratch, orth_learner *learner,
+                                 double *grad_norm, orth_phase_timer *timer)
 {
     update_plan plan = plan_update(sae, rate);
     int64_t n_own = orth_range_size(sae->own);

@@ -106,7 +106,8 @@ void orth_workspace_free(orth_workspace *w)
 
 float *orth_workspace_rows(orth_workspace *w, const orth_sae *sae, int64_t batch, bool **valid)
 {
-    int64_t first = orth_grid_reads(sae->grid, batch).begin - orth_grid_tokens(sae->grid, batch).begin;
+    int64_t first =
+        orth_grid_reads(sae->grid, batch).begin - orth_grid_tokens(sae->grid, batch).begin;
     *valid = w->batch.valid + first;
     return w->batch.x + first * sae->d_model;
 }

@@ -1,4 +1,5 @@
-/* Numbers as written in configurations. ranks: 1 */
+/* Numbers as written in configurations.
+ * ranks: 1 */
 #include <orthant/base/number.h>
 
 #include "check_mpi.h"

@@ -7,9 +7,11 @@
 #include "check_mpi.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,7 +98,7 @@ START_TEST(test_round_trip)
     ck_agree(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, MPI_COMM_WORLD, &file) == ORTH_OK);
     char names[256];
     ck_agree(orth_h5_names(file, "/", names, sizeof names) == ORTH_OK);
-    ck_assert_str_eq(names, "brain, empty, grow, half");
+    ck_assert_str_eq(names, "brain, empty, grow, half, model/");
     orth_h5_dataset *dataset = NULL;
     ck_agree(orth_h5_dataset_open(file, "/model/W", &dataset) == ORTH_OK);
     const orth_h5_layout *layout = orth_h5_dataset_layout(dataset);
@@ -227,10 +229,10 @@ START_TEST(test_other_errors)
     ck_agree(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, MPI_COMM_WORLD, &file) == ORTH_OK);
     orth_h5_dataset *dataset = NULL;
     ck_agree(orth_h5_dataset_open(file, "model/V", &dataset) == ORTH_ERR_CORRUPT);
-    ck_agree(error_has("no dataset 'model/V'") && error_has("there: W"));
+    ck_agree(error_has("no dataset 'model/V'") && error_has("in /model: W"));
     orth_error_clear();
     ck_agree(orth_h5_dataset_open(file, "none", &dataset) == ORTH_ERR_CORRUPT);
-    ck_agree(error_has("brain, empty, grow, half"));
+    ck_agree(error_has("brain, empty, grow, half, model/"));
     orth_error_clear();
     int64_t value = 5;
     ck_agree(orth_h5_attribute_read_int64(file, "/", "absent", &value) == ORTH_ERR_CORRUPT);
@@ -248,6 +250,60 @@ START_TEST(test_other_errors)
 }
 END_TEST
 
+/* A limit on file sizes stands for a full disk: the writer is told, with the reason. */
+START_TEST(test_no_room)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit before, small;
+    getrlimit(RLIMIT_FSIZE, &before);
+    small = before;
+    small.rlim_cur = 1 << 20;
+    const char *path = path_of("full.h5");
+    orth_h5_file *file = NULL;
+    orth_h5_dataset *dataset = NULL;
+    ck_agree(orth_h5_create(path, MPI_COMM_WORLD, &file) == ORTH_OK);
+    setrlimit(RLIMIT_FSIZE, &small);
+    ck_agree(orth_h5_reserve(file, 2 << 20) == ORTH_ERR_STORAGE);
+    ck_agree(rank != 0 || (error_has("no room for 2097152 bytes") && error_has("too large")));
+    orth_error_clear();
+    int64_t length = 1 << 20;
+    ck_agree(orth_h5_dataset_create(file, "x", ORTH_H5_FLOAT, 1, &length, &dataset) == ORTH_OK);
+    float *data = calloc((size_t)length, sizeof *data);
+    orth_range own = orth_partition(length, size, rank);
+    orth_status status = orth_h5_write(dataset, own.begin, own.end, ORTH_H5_FLOAT, data);
+    free(data);
+    ck_agree(status == ORTH_ERR_STORAGE || rank != size - 1);
+    ck_agree(status == ORTH_OK ||
+                 (error_has("full.h5: cannot write rows") && !error_has("gives no reason")),
+             "%s", orth_error_text());
+    orth_error_clear();
+    setrlimit(RLIMIT_FSIZE, &before);
+    orth_h5_dataset_close(dataset);
+    ck_agree(orth_h5_close(file) == ORTH_OK);
+}
+END_TEST
+
+/* What is reserved too much is given back. */
+START_TEST(test_reserve)
+{
+    const char *path = path_of("reserve.h5");
+    orth_h5_file *file = NULL;
+    ck_agree(orth_h5_create(path, MPI_COMM_WORLD, &file) == ORTH_OK);
+    ck_agree(orth_h5_reserve(file, 4 << 20) == ORTH_OK);
+    write_matrix(file, "W", 30, 5);
+    ck_agree(orth_h5_close(file) == ORTH_OK);
+    struct stat info;
+    ck_agree(stat(path, &info) == 0 && info.st_size < 100000);
+    orth_h5_dataset *dataset = NULL;
+    ck_agree(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_DATA, MPI_COMM_WORLD, &file) == ORTH_OK);
+    ck_agree(orth_h5_dataset_open(file, "W", &dataset) == ORTH_OK);
+    float row[5];
+    ck_agree(orth_h5_read(dataset, 29, 30, ORTH_H5_FLOAT, row) == ORTH_OK && row[4] == 149 / 4.0f);
+    orth_h5_dataset_close(dataset);
+    ck_agree(orth_h5_close(file) == ORTH_OK);
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *suite = suite_create("h5");
@@ -258,6 +314,8 @@ static Suite *make(void)
     tcase_add_test(tests, test_growing);
     tcase_add_test(tests, test_open_errors);
     tcase_add_test(tests, test_other_errors);
+    tcase_add_test(tests, test_no_room);
+    tcase_add_test(tests, test_reserve);
     suite_add_tcase(suite, tests);
     return suite;
 }

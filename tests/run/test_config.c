@@ -1,4 +1,5 @@
-/* The configuration: defaults, values, overrides, resolved text, compatibility. ranks: 1 3 */
+/* The configuration: defaults, values, overrides, resolved text, compatibility.
+ * ranks: 1 3 */
 #include <orthant/run/config.h>
 
 #include "check_mpi.h"
@@ -54,7 +55,7 @@ END_TEST
 
 /* Every key with a value that is not its default. */
 static const char full[] =
-    "run: {dir: 'runs/a b # c: \"\xC3\xA9', steps: 2^14, seed: 900719925474099, max_time: "
+    "run: {dir: 'runs/a b # c: \"\xC3\xA9', steps: 2^14, seed: 9223372036854775807, max_time: "
     "23:59:59,\n"
     "  watchdog: none}\n"
     "data:\n"
@@ -92,7 +93,7 @@ static void check_full(const orth_config *c)
     const orth_recipe *r = &c->recipe;
     ck_assert_str_eq(c->run_dir, "runs/a b # c: \"\xC3\xA9");
     ck_assert(c->run_steps == 16384 && c->run_tokens == 0 && c->run_epochs == 0);
-    ck_assert(r->seed == 900719925474099 && c->run_max_time == 86399 && c->run_watchdog == 0);
+    ck_assert(r->seed == 9223372036854775807 && c->run_max_time == 86399 && c->run_watchdog == 0);
     ck_assert(c->data_files.count == 3 && c->data_eval_files.count == 1);
     ck_assert_str_eq(c->data_files.items[0], "a.h5");
     ck_assert_str_eq(c->data_files.items[1], "none");

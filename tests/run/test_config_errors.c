@@ -1,4 +1,5 @@
-/* What a wrong configuration is told: place, key, reason. ranks: 1 */
+/* What a wrong configuration is told: place, key, reason.
+ * ranks: 1 */
 #include <orthant/base/random.h>
 #include <orthant/run/config.h>
 
@@ -16,7 +17,10 @@ typedef struct refused {
 
 static const refused by_text[] = {
     {"model:\n  kk: 3\n", "test.yaml, line 2: unknown key 'model.kk'; did you mean model.k?"},
-    {"modle:\n  n_latent: 3\n", "line 1: unknown key 'modle'; did you mean model."},
+    {"modle:\n  n_latent: 3\n", "line 1: unknown key 'modle'; did you mean model?"},
+    {"trian: {lr: 3}\n", "line 1: unknown key 'trian'; did you mean train?"},
+    {"model:\n  lr: 3\n", "line 2: unknown key 'model.lr'; did you mean "},
+    {"log:\n  evry: 3\n", "line 2: unknown key 'log.evry'; did you mean log.every?"},
     {"k: 3\n", "line 1: unknown key 'k'; did you mean model.k?"},
     {"<<: {a: b}\n", "line 1: unknown key '<<'"},
     {"train:\n  learning_rate: 3\n", "line 2: unknown key 'train.learning_rate'"},

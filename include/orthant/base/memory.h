@@ -17,7 +17,8 @@ orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **
 void orth_free(void *block);
 
 /** Allocate an array for the pointer `*p` (a pointer to pointer of the element type). */
-#define ORTH_ALLOCATE(count, what, p) orth_allocate((count), (int64_t)sizeof **(p), (what), (void **)(p))
+#define ORTH_ALLOCATE(count, what, p)                                                              \
+    orth_allocate((count), (int64_t)sizeof **(p), (what), (void **)(p))
 
 /** Peak resident memory of this process in bytes (VmHWM), 0 where the system does not tell. */
 int64_t orth_peak_memory(void);

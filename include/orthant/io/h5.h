@@ -72,13 +72,22 @@ orth_status orth_h5_create(const char *path, MPI_Comm comm, orth_h5_file **out);
  * writes count. All datasets of the file must be closed. NULL is allowed. */
 orth_status orth_h5_close(orth_h5_file *file);
 
+/**
+ * Make sure of room on disk for a file of `bytes` (data and about 1 MiB for the rest), before the
+ * first dataset is created. HDF5's metadata is written inside its collective calls, and where such
+ * a write fails on one rank (disk full) the others wait in them for ever: so find it out here.
+ * Closing cuts the file to what is used. Collective; agreed; ORTH_OK where the file system cannot
+ * reserve.
+ */
+orth_status orth_h5_reserve(orth_h5_file *file, int64_t bytes);
+
 /** Bring what was written to the file, and its metadata. Collective; agreed. */
 orth_status orth_h5_flush(orth_h5_file *file);
 
 const char *orth_h5_path(const orth_h5_file *file);
 
-/** The names of the datasets in a group ("/"), as "a, b, c" ("" when none), cut to `size` bytes.
- * Collective. */
+/** The names of the datasets and groups in a group ("/"), as "a, b, c/" ("" when none), cut to
+ * `size` bytes. Collective. */
 orth_status orth_h5_names(orth_h5_file *file, const char *group, char *out, int64_t size);
 
 /** Whether there is an object (dataset or group) of that path. Collective. */
@@ -99,7 +108,7 @@ orth_status orth_h5_dataset_create_growing(orth_h5_file *file, const char *name,
 orth_status orth_h5_dataset_resize(orth_h5_dataset *dataset, int64_t length);
 
 /**
- * Open. Collective. An absent dataset gives an error that lists the datasets of its group; one with
+ * Open. Collective. An absent dataset gives an error that lists what its group holds; one with
  * a filter that this HDF5 lacks gives an error that names the filter.
  */
 orth_status orth_h5_dataset_open(orth_h5_file *file, const char *name, orth_h5_dataset **out);

@@ -13,7 +13,4 @@ void orth_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t
                int64_t stride_a, const float *b, int64_t stride_b, bool add, float *c,
                int64_t stride_c);
 
-/** Name, version, threading and core type of the BLAS in use, one line. */
-const char *orth_gemm_library(void);
-
 #endif

@@ -3,8 +3,8 @@
 
 #include <stdint.h>
 
-/** sum_j a_j b_j in double, in eight interleaved sums added in a fixed order: the same bits on every
- * machine, whatever the instruction set. */
+/** sum_j a_j b_j in double, in eight interleaved sums added in a fixed order: the same bits on
+ * every machine, whatever the instruction set. */
 double orth_dot_f64(const float *a, const float *b, int64_t d);
 
 /** sum over rows of x (n_row, d) of each column, row after row, in double: sums (d). Threads share

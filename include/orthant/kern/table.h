@@ -20,8 +20,8 @@ typedef struct orth_adam {
  * All sets give the same bits: products are fused multiply-adds in an order that the comments fix.
  * None allocates, communicates or starts threads.
  *
- * A panel holds `width` vectors of length d interleaved: panel[j * width + r] is element j of vector
- * r; vectors that are missing at the end are zero.
+ * A panel holds `width` vectors of length d interleaved: panel[j * width + r] is element j of
+ * vector r; vectors that are missing at the end are zero.
  */
 typedef struct orth_kernels {
     const char *name;
@@ -56,8 +56,8 @@ typedef struct orth_kernels {
     /** Adam on n values: m += (1-b1)(g - m) written as b1 m + (1-b1) g, likewise v; then
      * w -= rate (m / (sqrt(v) root + eps)), where rate = lr / (1 - b1^t), root = 1/sqrt(1 - b2^t).
      * `scale` multiplies g first (the clip factor). */
-    void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w,
-                 float *m, float *v);
+    void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
+                 float *v);
 } orth_kernels;
 
 /** The kernel set in use: the best that the processor has, or the one that the environment variable
@@ -68,8 +68,8 @@ const orth_kernels *orth_kernels_get(void);
 /** The set of that name, NULL when the program or the processor lacks it. */
 const orth_kernels *orth_kernels_named(const char *name);
 
-/** Why the set in use was chosen, one phrase: "avx512 (processor)", "avx2 (ORTHANT_ISA)", or what is
- * wrong with ORTHANT_ISA, in which case *usable is 0. */
+/** Why the set in use was chosen, one phrase: "avx512 (processor)", "avx2 (ORTHANT_ISA)", or what
+ * is wrong with ORTHANT_ISA, in which case *usable is 0. */
 const char *orth_kernels_reason(int *usable);
 
 #endif

@@ -7,9 +7,9 @@
 #include <mpi.h>
 
 /**
- * The ranks as `n_group x n_shard`: `rank = group * n_shard + shard`, so that the ranks of one token
- * group are neighbours. Communicators are plain (Open MPI corrupts files written over Cartesian
- * ones) and return errors instead of aborting.
+ * The ranks as `n_group x n_shard`: `rank = group * n_shard + shard`, so that the ranks of one
+ * token group are neighbours. Communicators are plain (Open MPI corrupts files written over
+ * Cartesian ones) and return errors instead of aborting.
  */
 typedef struct orth_grid {
     MPI_Comm world; ///< every rank; a duplicate of what the grid was made from
@@ -32,7 +32,8 @@ orth_status orth_grid_create(MPI_Comm comm, int n_group, int n_shard, orth_grid 
 /**
  * The grid of `size` ranks that moves the fewest bytes a step: inside a token group tokens and
  * reconstructions (batch / n_group x d), between groups gradients (n_latent / n_shard x d). A fixed
- * n_group or n_shard (not 0) is kept. Pure arithmetic. ORTH_ERR_USAGE when it does not divide `size`.
+ * n_group or n_shard (not 0) is kept. Pure arithmetic. ORTH_ERR_USAGE when it does not divide
+ * `size`.
  */
 orth_status orth_grid_choose(int size, int64_t n_latent, int64_t batch, int64_t fixed_group,
                              int64_t fixed_shard, int *n_group, int *n_shard);

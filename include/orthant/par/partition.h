@@ -16,8 +16,8 @@ static inline int64_t orth_range_size(orth_range range)
 }
 
 /**
- * Part `index` of `total` items cut into `parts` contiguous parts whose sizes differ by at most one,
- * the larger ones first. Parts may be empty. Pure arithmetic.
+ * Part `index` of `total` items cut into `parts` contiguous parts whose sizes differ by at most
+ * one, the larger ones first. Parts may be empty. Pure arithmetic.
  */
 orth_range orth_partition(int64_t total, int64_t parts, int64_t index);
 

@@ -12,8 +12,8 @@
  * path of a checkpoint. Returns ORTH_OK when all steps are done, ORTH_STOPPED when a signal or the
  * time limit ended the run early with a checkpoint.
  *
- * Collective over `world`; agreed. A rank that fails alone inside a step ends the whole job with its
- * error line and exit code, because the others are waiting for it in a collective.
+ * Collective over `world`; agreed. A rank that fails alone inside a step ends the whole job with
+ * its error line and exit code, because the others are waiting for it in a collective.
  */
 orth_status orth_train(const orth_config *config, const char *resume, bool quiet, MPI_Comm world);
 

@@ -26,18 +26,19 @@ orth_status orth_batch_create(int64_t n_token, int64_t d_model, orth_batch *out)
 void orth_batch_free(orth_batch *batch);
 
 /**
- * Normalise rows in place (RECIPES, input normalisation): none; layernorm (x - mean) / (std + 1e-5),
- * std with divisor d - 1; unit: x - mean, divided by its L2 norm, a zero row stays zero; scale: x
- * times `scale`. Sums are doubles in a fixed order, so that a row's result depends on nothing else.
- * Not collective.
+ * Normalise rows in place (RECIPES, input normalisation): none; layernorm (x - mean) / (std +
+ * 1e-5), std with divisor d - 1; unit: x - mean, divided by its L2 norm, a zero row stays zero;
+ * scale: x times `scale`. Sums are doubles in a fixed order, so that a row's result depends on
+ * nothing else. Not collective.
  */
 void orth_input_normalise(orth_input_norm kind, double scale, int64_t n_row, int64_t d_model,
                           float *x);
 
 /**
  * Complete a batch of which this rank holds its own part: `x` and `valid` at the tokens that
- * orth_grid_reads gives are normalised and set; the group's other tokens are fetched from its ranks,
- * norms are computed, n_valid and n_nonzero counted over all groups. Collective over the grid.
+ * orth_grid_reads gives are normalised and set; the group's other tokens are fetched from its
+ * ranks, norms are computed, n_valid and n_nonzero counted over all groups. Collective over the
+ * grid.
  */
 orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, int64_t d_model,
                                 orth_batch *out);

@@ -16,8 +16,8 @@ orth_status orth_dead_create(int64_t n_own, orth_dead *out);
 void orth_dead_free(orth_dead *dead);
 
 /**
- * Count the steps since each latent fired, then list the dead (RECIPES, dead latents). `tokens`: fired
- * means f > 1e-3 for some token of the global batch, count = fired ? 1 : count + 1, dead iff
+ * Count the steps since each latent fired, then list the dead (RECIPES, dead latents). `tokens`:
+ * fired means f > 1e-3 for some token of the global batch, count = fired ? 1 : count + 1, dead iff
  * count > dead_tokens / batch (Gao). `batches`: f > 0, count = fired ? 0 : count + 1, dead iff
  * count >= dead_batches (top-AFA). Collective over the grid; a failure ends the run.
  */

@@ -23,8 +23,8 @@ typedef struct orth_block_gradient {
 /**
  * The gradient of the own latents [rows.begin, rows.end), from this token group's tokens, all
  * branches added: with g_i(t) = upstream(t) . W_dec,i + pull(t) f_i(t) on the entries of the code,
- *   W_dec,i: sum_t f_i(t) upstream(t);  W_enc,i: sum_t g_i(t) (x - b_dec)(t);  b_enc,i: sum_t g_i(t).
- * Token after token in ascending order, whatever the number of threads. `values` is scratch
+ *   W_dec,i: sum_t f_i(t) upstream(t);  W_enc,i: sum_t g_i(t) (x - b_dec)(t);  b_enc,i: sum_t
+ * g_i(t). Token after token in ascending order, whatever the number of threads. `values` is scratch
  * (threads, n_token). Not collective.
  */
 void orth_gradient_block(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,

@@ -5,11 +5,11 @@
 #include <orthant/sae/sample.h>
 
 /**
- * Random initial weights by recipe.init (RECIPES, initialisation), the same model on any grid: row i
- * depends on (seed, i) alone. `gao`: W_enc uniform in +-1/sqrt(d), W_dec its unit rows, b_dec the
+ * Random initial weights by recipe.init (RECIPES, initialisation), the same model on any grid: row
+ * i depends on (seed, i) alone. `gao`: W_enc uniform in +-1/sqrt(d), W_dec its unit rows, b_dec the
  * geometric median of the sample, then W_enc divided by the mean norm of the reconstructions of 256
- * random unit vectors. `kaiming`: W_enc uniform in +-sqrt(6/n), W_dec its unit rows, biases 0. To add
- * a scheme: a function and its line in the table of init.c. Collective over the grid; agreed.
+ * random unit vectors. `kaiming`: W_enc uniform in +-sqrt(6/n), W_dec its unit rows, biases 0. To
+ * add a scheme: a function and its line in the table of init.c. Collective over the grid; agreed.
  */
 orth_status orth_init_random(orth_sae *sae, const orth_sample *sample);
 

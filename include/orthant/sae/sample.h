@@ -13,13 +13,13 @@
 enum { ORTH_SAMPLE_ROWS = 32768, ORTH_SAMPLE_CHUNK = 256 };
 
 /**
- * The first rows of epoch 0's order, spread over the ranks in chunks of ORTH_SAMPLE_CHUNK rows. Sums
- * over it are sums of chunk sums in the order of the chunks, so that they do not depend on the number
- * of ranks or threads.
+ * The first rows of epoch 0's order, spread over the ranks in chunks of ORTH_SAMPLE_CHUNK rows.
+ * Sums over it are sums of chunk sums in the order of the chunks, so that they do not depend on the
+ * number of ranks or threads.
  */
 typedef struct orth_sample {
-    MPI_Comm comm;  ///< not owned
-    int64_t total;  ///< rows of the whole sample
+    MPI_Comm comm; ///< not owned
+    int64_t total; ///< rows of the whole sample
     int64_t d_model;
     orth_range own; ///< rows of this rank
     float *x;       ///< (own rows, d_model)

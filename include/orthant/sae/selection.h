@@ -11,8 +11,8 @@
 /** Latents of a tile: pre-activations come to a selection this many at a time. */
 enum { ORTH_TILE_LATENTS = 128 };
 
-/** What a selection has kept of the tokens of one block, as keys (kern/keys.h) in ascending order of
- * latent. While a block is encoded keys hold the position among the encoded latents, from
+/** What a selection has kept of the tokens of one block, as keys (kern/keys.h) in ascending order
+ * of latent. While a block is encoded keys hold the position among the encoded latents, from
  * close_block on the global latent. */
 typedef struct orth_candidates {
     int64_t capacity;    ///< keys that there is room for, per token

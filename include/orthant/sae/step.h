@@ -74,8 +74,8 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *wor
 /**
  * One optimizer step on a batch of recipe.batch tokens whose own parts are in place and normalised.
  * ORTH_ERR_NONFINITE (agreed) when the loss is not finite, before anything but the counters is
- * changed, or when the gradient is not. Collective over the grid; any other failure may be local and
- * ends the run.
+ * changed, or when the gradient is not. Collective over the grid; any other failure may be local
+ * and ends the run.
  */
 orth_status orth_step(orth_sae *sae, orth_workspace *workspace, const orth_step_options *options,
                       orth_phase_timer *timer, orth_step_report *report);

@@ -47,7 +47,7 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
         for (; mask; mask &= mask - 1) {
             uint32_t l = (uint32_t)i + (uint32_t)__builtin_ctz(mask), bits;
             memcpy(&bits, row + l, sizeof bits);
-            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t)~(first + l);
+            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + l);
         }
     }
     return count;

@@ -56,15 +56,16 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
         __m512i latents = _mm512_xor_si512(_mm512_add_epi32(base, steps), _mm512_set1_epi32(-1));
         count += store_keys(_mm512_castsi512_si256(bits), _mm512_castsi512_si256(latents),
                             (__mmask8)mask, keys + count);
-        count += store_keys(_mm512_extracti64x4_epi64(bits, 1),
-                            _mm512_extracti64x4_epi64(latents, 1), (__mmask8)(mask >> 8),
-                            keys + count);
+        count +=
+            store_keys(_mm512_extracti64x4_epi64(bits, 1), _mm512_extracti64x4_epi64(latents, 1),
+                       (__mmask8)(mask >> 8), keys + count);
     }
     for (; i < n; i++)
         if (!(row[i] <= above)) {
             uint32_t bits;
             memcpy(&bits, row + i, sizeof bits);
-            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t)~(first + (uint32_t)i);
+            keys[count++] =
+                (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + (uint32_t)i);
         }
     return count;
 }

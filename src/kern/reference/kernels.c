@@ -23,7 +23,8 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
         if (!(row[i] <= above)) {
             uint32_t bits;
             memcpy(&bits, row + i, sizeof bits);
-            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t)~(first + (uint32_t)i);
+            keys[count++] =
+                (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + (uint32_t)i);
         }
     return count;
 }

@@ -1,0 +1,36 @@
+#ifndef ORTHANT_RUN_MODEL_SOURCE_H
+#define ORTHANT_RUN_MODEL_SOURCE_H
+
+#include <orthant/run/checkpoint.h>
+#include <orthant/run/config.h>
+
+/** What a MODEL argument of the command line stands for: a checkpoint, and how it was trained. */
+typedef struct orth_model_source {
+    char *path; ///< of the checkpoint
+    orth_checkpoint_info info;
+    orth_config config; ///< the checkpoint's, with the overrides; sizes resolved, the grid not kept
+} orth_model_source;
+
+/**
+ * Find the model: a checkpoint file, or a run directory, of which the newest checkpoint that
+ * verifies. `overrides` ("key=value") change the configuration that the checkpoint holds. A path
+ * that does not exist, a run without checkpoints and an exported folder are ORTH_ERR_USAGE; a file
+ * that is damaged or no checkpoint is ORTH_ERR_CORRUPT. Collective over `comm`; agreed. End with
+ * orth_model_close.
+ */
+orth_status orth_model_open(const char *model, const char *const *overrides, int64_t n_override,
+                            MPI_Comm comm, orth_model_source *out);
+
+/** The grid for a model that is only used: grid.n_group and grid.n_shard as the overrides say, else
+ * what `auto` chooses for batches of `batch`. Collective over `comm`; agreed. */
+orth_status orth_model_grid(const orth_model_source *source, int64_t batch, MPI_Comm comm,
+                            orth_grid *out);
+
+/** Read the weights, checksums included, into the shards of a grid; no moments. Collective over the
+ * grid's world; agreed. End with orth_sae_free. */
+orth_status orth_model_load(const orth_model_source *source, const orth_grid *grid, orth_sae *out);
+
+/** Free. A zeroed struct is allowed. */
+void orth_model_close(orth_model_source *source);
+
+#endif

@@ -1,0 +1,155 @@
+#include <orthant/run/model_source.h>
+
+#include <orthant/base/memory.h>
+#include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
+#include <orthant/run/run_dir.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef enum model_kind { MODEL_FILE, MODEL_RUN } model_kind;
+
+static bool is_folder(const char *folder, const char *name)
+{
+    char *path = NULL;
+    struct stat info;
+    bool found = orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK &&
+                 stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    free(path);
+    return found;
+}
+
+static bool holds_file(const char *folder, const char *name)
+{
+    char *path = NULL;
+    struct stat info;
+    bool found =
+        orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK && stat(path, &info) == 0;
+    free(path);
+    return found;
+}
+
+static orth_status look(const char *model, model_kind *out)
+{
+    struct stat info;
+    if (stat(model, &info) != 0)
+        return orth_fail(ORTH_ERR_USAGE, "%s: %s; give a checkpoint file or a run directory", model,
+                         errno == ENOENT || errno == ENOTDIR ? "there is no such model"
+                                                             : strerror(errno));
+    *out = S_ISDIR(info.st_mode) ? MODEL_RUN : MODEL_FILE;
+    if (*out == MODEL_FILE || is_folder(model, "checkpoints"))
+        return ORTH_OK;
+    if (holds_file(model, "cfg.json") || holds_file(model, "config.json") ||
+        holds_file(model, "autoencoder.pt"))
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%s: an exported folder, which this version cannot read; give the "
+                         "checkpoint that it was made from",
+                         model);
+    return orth_fail(ORTH_ERR_USAGE,
+                     "%s: a folder without checkpoints; give a run directory or a checkpoint file",
+                     model);
+}
+
+/* Rank 0 looks, so that all go the same way. */
+static orth_status find_path(const char *model, MPI_Comm comm, char **out)
+{
+    int rank, kind = MODEL_FILE;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    orth_status status = ORTH_OK;
+    if (rank == 0) {
+        model_kind found = MODEL_FILE;
+        status = look(model, &found);
+        kind = found;
+    }
+    ORTH_TRY(orth_agree(comm, status));
+    ORTH_TRY(orth_broadcast(&kind, 1, MPI_INT, 0, comm));
+    if (kind == MODEL_FILE)
+        return orth_agree(comm, orth_path_format(out, "%s", model));
+    ORTH_TRY(orth_checkpoint_find(model, comm, false, out));
+    if (!*out)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%s: this run has no checkpoint yet; wait for its first one, or give a "
+                         "checkpoint file",
+                         model);
+    return ORTH_OK;
+}
+
+/* The overrides after those that forget the grid on which the model was trained. */
+static orth_status parse_config(orth_model_source *source, const char *const *overrides,
+                                int64_t n_override)
+{
+    static const char *const first[] = {"grid.n_group=auto", "grid.n_shard=auto"};
+    const char **all = NULL;
+    ORTH_TRY(ORTH_ALLOCATE(n_override + 2, "overrides", &all));
+    memcpy(all, first, sizeof first);
+    if (n_override > 0)
+        memcpy(all + 2, overrides, (size_t)n_override * sizeof *all);
+    orth_status status =
+        orth_config_parse(source->info.config, (int64_t)strlen(source->info.config), source->path,
+                          all, n_override + 2, &source->config);
+    orth_free(all);
+    ORTH_TRY(status);
+    if (source->config.recipe.n_latent == 0)
+        source->config.recipe.n_latent = source->info.n_latent;
+    if (source->config.recipe.n_latent != source->info.n_latent)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "model.n_latent: %lld, but %s holds %lld latents; leave the key out",
+                         (long long)source->config.recipe.n_latent, source->path,
+                         (long long)source->info.n_latent);
+    if (source->config.recipe.k > source->info.n_latent)
+        return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
+                         (long long)source->config.recipe.k, (long long)source->info.n_latent);
+    return ORTH_OK;
+}
+
+orth_status orth_model_open(const char *model, const char *const *overrides, int64_t n_override,
+                            MPI_Comm comm, orth_model_source *out)
+{
+    orth_model_source source = {0};
+    orth_status status = find_path(model, comm, &source.path);
+    if (status == ORTH_OK)
+        status = orth_checkpoint_read_info(source.path, comm, &source.info);
+    if (status == ORTH_OK)
+        status = orth_agree(comm, parse_config(&source, overrides, n_override));
+    if (status == ORTH_OK)
+        *out = source;
+    else
+        orth_model_close(&source);
+    return status;
+}
+
+orth_status orth_model_grid(const orth_model_source *source, int64_t batch, MPI_Comm comm,
+                            orth_grid *out)
+{
+    int size, n_group, n_shard;
+    ORTH_MPI(MPI_Comm_size(comm, &size));
+    ORTH_TRY(orth_grid_choose(size, source->info.n_latent, batch, source->config.grid_n_group,
+                              source->config.grid_n_shard, &n_group, &n_shard));
+    return orth_grid_create(comm, n_group, n_shard, out);
+}
+
+orth_status orth_model_load(const orth_model_source *source, const orth_grid *grid, orth_sae *out)
+{
+    orth_sae sae = {0};
+    orth_status status =
+        orth_agree(grid->world, orth_sae_create(grid, &source->config.recipe, source->info.d_model,
+                                                false, &sae));
+    if (status == ORTH_OK)
+        status = orth_checkpoint_read(source->path, &sae);
+    if (status == ORTH_OK)
+        *out = sae;
+    else
+        orth_sae_free(&sae);
+    return status;
+}
+
+void orth_model_close(orth_model_source *source)
+{
+    free(source->path);
+    orth_checkpoint_info_free(&source->info);
+    orth_config_free(&source->config);
+    memset(source, 0, sizeof *source);
+}

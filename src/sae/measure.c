@@ -1,0 +1,139 @@
+#include <orthant/sae/measure.h>
+
+#include <orthant/kern/norm.h>
+
+#include <math.h>
+#include <omp.h>
+
+/* Interleaved partial sums, added in a fixed order, as in kern/norm.h; columns of a strip. */
+enum { LANES = 8, STRIP = 32 };
+
+void orth_measure_norms(const float *rows, int64_t n_row, int64_t d, double *norm)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_row; i++)
+        norm[i] = sqrt(orth_dot_f64(rows + i * d, rows + i * d, d));
+}
+
+static double fold(const double *lane)
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static double square_distance(const float *row, int64_t d, const double *centre)
+{
+    double lane[LANES] = {0.0};
+    for (int64_t first = 0; first < d; first += LANES) {
+        int64_t width = d - first < LANES ? d - first : LANES;
+        for (int64_t l = 0; l < width; l++) {
+            double difference = (double)row[first + l] - centre[first + l];
+            lane[l] += difference * difference;
+        }
+    }
+    return fold(lane);
+}
+
+void orth_measure_squares(const float *rows, int64_t n_row, int64_t d, const double *centre,
+                          double *squares)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_row; i++)
+        squares[i] = centre ? square_distance(rows + i * d, d, centre)
+                            : orth_dot_f64(rows + i * d, rows + i * d, d);
+}
+
+void orth_measure_code(const orth_code *code, const double *decoder_norm, double *out)
+{
+#pragma omp parallel for schedule(dynamic, 64)
+    for (int64_t t = 0; t < code->n_token; t++) {
+        double square = 0.0, decoded = 0.0;
+        for (int64_t e = code->start[t]; e < code->start[t + 1]; e++) {
+            double f = (double)code->value[e], scaled = f * decoder_norm[code->latent[e]];
+            square += f * f;
+            decoded += scaled * scaled;
+        }
+        double *measures = out + t * ORTH_CODE_MEASURES;
+        measures[ORTH_CODE_SQUARE] = square;
+        measures[ORTH_CODE_DECODED] = decoded;
+        measures[ORTH_CODE_COUNT] = (double)(code->start[t + 1] - code->start[t]);
+    }
+}
+
+/* The first entry in [begin, end) whose latent is not below `latent`. */
+static int64_t first_entry(const orth_code *code, int64_t begin, int64_t end, int64_t latent)
+{
+    while (begin < end) {
+        int64_t middle = begin + (end - begin) / 2;
+        if (code->latent[middle] < latent)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
+}
+
+/* Threads share the latents, and find theirs in each token's ascending entries. */
+void orth_measure_fired(const orth_code *code, int64_t n_latent, int64_t *fired)
+{
+    int parts = omp_get_max_threads();
+#pragma omp parallel for schedule(static, 1)
+    for (int p = 0; p < parts; p++) {
+        orth_range own = orth_partition(n_latent, parts, p);
+        for (int64_t t = 0; t < code->n_token; t++) {
+            int64_t end = code->start[t + 1];
+            int64_t e = first_entry(code, code->start[t], end, own.begin);
+            for (; e < end && code->latent[e] < own.end; e++)
+                fired[code->latent[e]]++;
+        }
+    }
+}
+
+static void measure_row(const float *centred, const float *residual, const float *b_dec, int64_t d,
+                        double *out)
+{
+    double lanes[ORTH_ROW_MEASURES][LANES] = {{0.0}};
+    for (int64_t first = 0; first < d; first += LANES) {
+        int64_t width = d - first < LANES ? d - first : LANES;
+        for (int64_t l = 0; l < width; l++) {
+            double r = (double)residual[first + l];
+            double x = (double)centred[first + l] + (double)b_dec[first + l], output = x + r;
+            lanes[ORTH_ROW_RESIDUAL][l] += r * r;
+            lanes[ORTH_ROW_OUTPUT][l] += output * output;
+            lanes[ORTH_ROW_INNER][l] += x * output;
+        }
+    }
+    for (int i = 0; i < ORTH_ROW_MEASURES; i++)
+        out[i] = fold(lanes[i]);
+}
+
+void orth_measure_rows(const orth_batch *batch, orth_range tokens, const float *residual,
+                       const float *b_dec, int64_t d, double *out)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = tokens.begin; t < tokens.end; t++)
+        measure_row(batch->x + t * d, residual + t * d, b_dec, d,
+                    out + (t - tokens.begin) * ORTH_ROW_MEASURES);
+}
+
+void orth_measure_columns(const orth_batch *batch, orth_range tokens, int64_t d,
+                          const double *pivot, double *sums, double *squares)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t j = 0; j < d; j += STRIP) {
+        double sum[STRIP] = {0.0}, square[STRIP] = {0.0};
+        int64_t width = d - j < STRIP ? d - j : STRIP;
+        for (int64_t t = tokens.begin; t < tokens.end; t++) {
+            const float *x = batch->x + t * d + j;
+            for (int64_t l = 0; batch->valid[t] && l < width; l++) {
+                double shifted = (double)x[l] - pivot[j + l];
+                sum[l] += shifted;
+                square[l] += shifted * shifted;
+            }
+        }
+        for (int64_t l = 0; l < width; l++) {
+            sums[j + l] += sum[l];
+            squares[j + l] += square[l];
+        }
+    }
+}
