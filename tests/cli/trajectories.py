@@ -11,16 +11,16 @@ vanishing value at every step.
 import glob
 import json
 import os
-import shlex
-import subprocess
 import tempfile
 
 import h5py
 import numpy as np
 
+import support
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "..", "golden", "trajectories.h5")
-ACTIVATIONS = os.path.join(HERE, "..", "data", "sample-train.h5")
+ACTIVATIONS = os.path.join(support.DATA, "sample-train.h5")
 NEAR_TIE, STRICT, LOOSE = 2e-6, 2e-5, 1e-3
 TOPAFA_STRICT, TOPAFA_LOOSE, TOPAFA_STRICT_STEPS, TOPAFA_L0 = 1e-4, 3e-3, 10, 0.2
 GRADIENT = 1e-5
@@ -105,15 +105,6 @@ def yaml_of(settings):
     return "".join(f"{section}:\n" + "".join(lines) for section, lines in nested.items())
 
 
-def launch(n_rank):
-    """The command that starts `n_rank` ranks of the program."""
-    program = [os.environ["ORTHANT"]]
-    if n_rank == 1:
-        return program
-    launcher = os.environ.get("ORTHANT_MPIRUN", "mpirun --oversubscribe --bind-to none")
-    return shlex.split(launcher) + ["-n", str(n_rank)] + program
-
-
 class Run:
     """What `orthant train` left of one group."""
 
@@ -128,12 +119,9 @@ class Run:
         }
         with open(config, "w") as file:
             file.write(yaml_of(settings))
-        done = subprocess.run(launch(n_group * n_shard) + ["train", config, "--quiet"],
-                              capture_output=True, text=True, timeout=100)
-        assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-600:]}"
-        with open(os.path.join(run_dir, "metrics.jsonl")) as file:
-            lines = [json.loads(line) for line in file]
-        self.metrics = [line for line in lines if "loss" in line]
+        done = support.run(["train", config, "--quiet"], n_group * n_shard)
+        assert done.code == 0, f"exit {done.code}: {done.stderr[-600:]}"
+        self.metrics = [line for line in support.metrics(run_dir) if "loss" in line]
         checkpoints = glob.glob(os.path.join(run_dir, "checkpoints", "step-*.h5"))
         self.checkpoint = max(checkpoints)
 
