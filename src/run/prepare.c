@@ -240,7 +240,8 @@ static void announce_resume(const orth_trainer *t, const char *path,
                                   : "exact up to rounding: the grid differs");
 }
 
-static orth_status resume_from(orth_trainer *t, const char *path)
+/* `own`: the checkpoint is in run.dir, which then has this step. */
+static orth_status resume_from(orth_trainer *t, const char *path, bool own)
 {
     orth_checkpoint_info info = {0};
     ORTH_TRY(orth_checkpoint_read_info(path, t->grid.world, &info));
@@ -250,7 +251,7 @@ static orth_status resume_from(orth_trainer *t, const char *path)
     if (status == ORTH_OK) {
         t->cursor = info.cursor;
         t->tokens_seen = info.tokens_seen;
-        t->last_checkpoint_step = info.step;
+        t->last_checkpoint_step = own ? info.step : -1;
         announce_resume(t, path, &info);
     }
     orth_checkpoint_info_free(&info);
@@ -289,7 +290,7 @@ static orth_status init_or_resume(orth_trainer *t, const char *resume)
     t->last_checkpoint_step = -1;
     orth_status status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
     if (status == ORTH_OK)
-        status = path ? resume_from(t, path) : init_fresh(t);
+        status = path ? resume_from(t, path, !strcmp(resume, "auto")) : init_fresh(t);
     free(path);
     return orth_agree(t->grid.world, status);
 }
