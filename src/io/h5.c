@@ -261,7 +261,7 @@ typedef struct name_list {
     size_t size;
 } name_list;
 
-static herr_t append_dataset(hid_t group, const char *name, const H5L_info_t *link, void *data)
+static herr_t append_name(hid_t group, const char *name, const H5L_info_t *link, void *data)
 {
     (void)link;
     name_list *list = data;
@@ -271,10 +271,11 @@ static herr_t append_dataset(hid_t group, const char *name, const H5L_info_t *li
         H5Eclear2(H5E_DEFAULT);
         return 0;
     }
-    if (info.type != H5O_TYPE_DATASET)
+    if (info.type != H5O_TYPE_DATASET && info.type != H5O_TYPE_GROUP)
         return 0;
     size_t used = strlen(list->text);
-    snprintf(list->text + used, list->size - used, "%s%s", used ? ", " : "", name);
+    snprintf(list->text + used, list->size - used, "%s%s%s", used ? ", " : "", name,
+             info.type == H5O_TYPE_GROUP ? "/" : "");
     return 0;
 }
 
@@ -283,7 +284,7 @@ orth_status orth_h5_names(orth_h5_file *file, const char *group, char *out, int6
     name_list list = {out, (size_t)size};
     out[0] = '\0';
     orth_status status = ORTH_OK;
-    if (H5Literate_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC, NULL, append_dataset, &list,
+    if (H5Literate_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC, NULL, append_name, &list,
                            H5P_DEFAULT) < 0)
         status = orth_h5_fail(file, "cannot list group", group);
     return orth_agree(file->comm, status);

@@ -278,9 +278,8 @@ static orth_status fail_absent(orth_h5_file *file, const char *name)
     if (!exists)
         snprintf(group, sizeof group, "/");
     ORTH_TRY(orth_h5_names(file, group, names, sizeof names));
-    return orth_agree(file->comm,
-                      orth_fail(file->fault, "%s: no dataset '%s'; the datasets there: %s",
-                                file->path, name, names[0] ? names : "none"));
+    return orth_agree(file->comm, orth_fail(file->fault, "%s: no dataset '%s'; what is in %s: %s",
+                                            file->path, name, group, names[0] ? names : "nothing"));
 }
 
 /* The dataset access list: a chunk cache that holds a whole chunk at least. */

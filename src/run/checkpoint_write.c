@@ -151,9 +151,40 @@ static void retain(const char *run_dir, int64_t step, int64_t keep)
     orth_free(steps);
 }
 
+static bool all_finite(const float *values, int64_t count)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        bad |= (bits & 0x7F800000u) == 0x7F800000u;
+    }
+    return !bad;
+}
+
+/* A model that has overflowed must not take the place of the good ones before it. */
+static orth_status check_finite(const orth_sae *sae)
+{
+    orth_checkpoint_table table;
+    int64_t n_own = orth_range_size(sae->own);
+    orth_checkpoint_list_arrays(sae->recipe.n_latent, sae->d_model, sae->moment1.W_enc != NULL,
+                                sae->average.W_enc != NULL, sae, &table);
+    for (int i = 0; i < table.count; i++) {
+        const orth_checkpoint_array *array = &table.items[i];
+        int64_t rows = array->spread == ORTH_SPREAD_WHOLE ? array->extent[0] : n_own;
+        if (array->type == ORTH_H5_FLOAT && !all_finite(array->data, rows * array->extent[1]))
+            return orth_fail(ORTH_ERR_NONFINITE,
+                             "step %lld: %s is not finite; lower train.lr or look at the data; "
+                             "checkpoints up to here are kept",
+                             (long long)sae->step, array->name);
+    }
+    return ORTH_OK;
+}
+
 static orth_status prepare(const char *run_dir, const orth_sae *sae,
                            const orth_checkpoint_info *info, char **partial, char **path)
 {
+    ORTH_TRY(check_finite(sae));
     ORTH_TRY(orth_checkpoint_path(run_dir, sae->step, true, partial));
     ORTH_TRY(orth_checkpoint_path(run_dir, sae->step, false, path));
     int64_t bytes = orth_checkpoint_bytes(sae, info) + METADATA_BYTES;

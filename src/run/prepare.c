@@ -177,24 +177,49 @@ static orth_status init_fresh(orth_trainer *t)
     return status;
 }
 
+static orth_status check_data(const orth_trainer *t, const char *path,
+                              const orth_checkpoint_info *info)
+{
+    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
+    if (now->rows == then->rows && now->d_model == then->d_model && now->hash == then->hash)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_DATA,
+                     "data.files: not the activations that %s was trained on (%lld rows of %lld "
+                     "now, %lld of %lld then, or other values); restore them or start in "
+                     "another run.dir",
+                     path, (long long)now->rows, (long long)now->d_model, (long long)then->rows,
+                     (long long)then->d_model);
+}
+
+/* The decay of the learning rate ends with the run: with another length it is another schedule. */
+static void announce_schedule(const orth_trainer *t, int64_t planned)
+{
+    double share = t->sae.recipe.decay;
+    if (share <= 0.0 || planned == t->steps)
+        return;
+    orth_log_warning("train.decay: the run now has %lld steps, the checkpoint's had %lld: the "
+                     "learning rate falls after step %.0f instead of %.0f",
+                     (long long)t->steps, (long long)planned,
+                     (double)t->steps * (1.0 - share) + 1.0, (double)planned * (1.0 - share) + 1.0);
+}
+
+/* Data first: other defaults follow from another width. */
 static orth_status check_resumable(const orth_trainer *t, const char *path,
                                    const orth_checkpoint_info *info)
 {
+    ORTH_TRY(check_data(t, path, info));
+    if (!info->has_optimizer)
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: has weights but no optimizer state; start from it with init.scheme: "
+                         "file and init.file",
+                         path);
     orth_config saved;
     ORTH_TRY(orth_config_parse(info->config, (int64_t)strlen(info->config), path, NULL, 0, &saved));
     orth_status status = orth_config_compatible(&t->config, &saved, path);
+    if (status == ORTH_OK)
+        announce_schedule(t, run_length(&saved, info->data.rows, saved.recipe.batch));
     orth_config_free(&saved);
-    ORTH_TRY(status);
-    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
-    if (now->rows != then->rows || now->d_model != then->d_model || now->hash != then->hash)
-        return orth_fail(
-            ORTH_ERR_DATA,
-            "data.files: not the activations that %s was trained on (%lld rows of %lld "
-            "now, %lld of %lld then, or other values); restore them or start in "
-            "another run.dir",
-            path, (long long)now->rows, (long long)now->d_model, (long long)then->rows,
-            (long long)then->d_model);
-    return ORTH_OK;
+    return status;
 }
 
 static void announce_resume(const orth_trainer *t, const char *path,
@@ -215,7 +240,8 @@ static void announce_resume(const orth_trainer *t, const char *path,
                                   : "exact up to rounding: the grid differs");
 }
 
-static orth_status resume_from(orth_trainer *t, const char *path)
+/* `own`: the checkpoint is in run.dir, which then has this step. */
+static orth_status resume_from(orth_trainer *t, const char *path, bool own)
 {
     orth_checkpoint_info info = {0};
     ORTH_TRY(orth_checkpoint_read_info(path, t->grid.world, &info));
@@ -225,7 +251,7 @@ static orth_status resume_from(orth_trainer *t, const char *path)
     if (status == ORTH_OK) {
         t->cursor = info.cursor;
         t->tokens_seen = info.tokens_seen;
-        t->last_checkpoint_step = info.step;
+        t->last_checkpoint_step = own ? info.step : -1;
         announce_resume(t, path, &info);
     }
     orth_checkpoint_info_free(&info);
@@ -264,7 +290,7 @@ static orth_status init_or_resume(orth_trainer *t, const char *resume)
     t->last_checkpoint_step = -1;
     orth_status status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
     if (status == ORTH_OK)
-        status = path ? resume_from(t, path) : init_fresh(t);
+        status = path ? resume_from(t, path, !strcmp(resume, "auto")) : init_fresh(t);
     free(path);
     return orth_agree(t->grid.world, status);
 }

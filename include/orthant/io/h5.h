@@ -86,8 +86,8 @@ orth_status orth_h5_flush(orth_h5_file *file);
 
 const char *orth_h5_path(const orth_h5_file *file);
 
-/** The names of the datasets in a group ("/"), as "a, b, c" ("" when none), cut to `size` bytes.
- * Collective. */
+/** The names of the datasets and groups in a group ("/"), as "a, b, c/" ("" when none), cut to
+ * `size` bytes. Collective. */
 orth_status orth_h5_names(orth_h5_file *file, const char *group, char *out, int64_t size);
 
 /** Whether there is an object (dataset or group) of that path. Collective. */
@@ -108,7 +108,7 @@ orth_status orth_h5_dataset_create_growing(orth_h5_file *file, const char *name,
 orth_status orth_h5_dataset_resize(orth_h5_dataset *dataset, int64_t length);
 
 /**
- * Open. Collective. An absent dataset gives an error that lists the datasets of its group; one with
+ * Open. Collective. An absent dataset gives an error that lists what its group holds; one with
  * a filter that this HDF5 lacks gives an error that names the filter.
  */
 orth_status orth_h5_dataset_open(orth_h5_file *file, const char *name, orth_h5_dataset **out);

@@ -33,6 +33,7 @@ typedef struct orth_checkpoint_info {
  * compared, renamed, the folder synced; then remove all but the newest `keep`. Earlier checkpoints
  * are never touched before the new one stands. Collective over the grid's world; agreed status.
  * ORTH_ERR_STORAGE when it cannot be written: the partial file is gone and the run can go on.
+ * ORTH_ERR_NONFINITE, and nothing is written, when a weight or a moment is not finite.
  * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries, program_version
  * and config; the rest comes from `sae`. Arrays that `sae` does not have (moments, averages) are
  * left out. Memory: 4 bytes for each row that the rank writes, and about 4 MiB.
