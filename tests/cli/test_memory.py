@@ -90,9 +90,10 @@ class Memory(unittest.TestCase):
                     self.check(ranks, "model.selection=topk", "model.k=32", f"train.clip={clip}")
 
     def test_larger_sets(self):
-        """AuxK with every latent dead from the start, and multi-topk's second code."""
-        self.check(2, "model.k=32", "loss.multi_k=4", "aux.k=256", "dead.tokens=1", "run.steps=1",
-                   more_entries=128 + 256)
+        """AuxK with every latent dead from the start, multi-topk's second code, a clip's gradient:
+        on small shards the buffers of tokens weigh most."""
+        self.check(4, "model.k=32", "loss.multi_k=4", "aux.k=512", "dead.tokens=1", "train.clip=1",
+                   "run.steps=1", more_entries=128 + 512)
 
     def test_topafa(self):
         for ranks in (1, 2):
