@@ -50,7 +50,7 @@ for model in topk topafa; do
     seconds=$((SECONDS - started))
     echo "quickstart: evaluating $model"
     "${MPIRUN[@]}" -n 4 "$program" eval "$run" --data tests/data/sample-eval.h5 \
-        --json "$run/quickstart.json" --quiet
+        --json "$run/quickstart.json" --quiet >/dev/null
     rows+=("$(jq -r --arg model "$model" --arg seconds "$seconds" '
         [$model, .mse, .fvu, .l0.mean, .dead, .elbo.median, $seconds] | @tsv' \
         "$run/quickstart.json")")

@@ -9,17 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool orth_launch_first(void)
+/* The rank that the launcher gave this process, as text; NULL without a launcher. */
+static const char *launched_rank(void)
 {
     /* The innermost launcher first: under mpirun inside a job SLURM_PROCID is the job script's. */
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
                                         "SLURM_PROCID"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *text = getenv(names[i]);
-        if (text)
-            return strcmp(text, "0") == 0;
-    }
-    return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]))
+            return getenv(names[i]);
+    return NULL;
+}
+
+bool orth_launch_first(void)
+{
+    const char *rank = launched_rank();
+    return !rank || strcmp(rank, "0") == 0;
+}
+
+void orth_launch_alone(void)
+{
+    if (!launched_rank())
+        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
 orth_status orth_launch_check_threads(int provided)

@@ -12,6 +12,10 @@
  * environment alone: before MPI_Init, or when MPI does not know of the others. Local. */
 bool orth_launch_first(void);
 
+/** Without a launcher tell Open MPI so: it then starts no daemon of its own for a single process.
+ * To be called before MPI_Init. Local. */
+void orth_launch_alone(void);
+
 /** What the environment alone tells about a launcher that MPI will not understand: to be called
  * before MPI_Init, which may end the program. ORTH_ERR_ENVIRONMENT. Local. */
 orth_status orth_launch_check_environment(void);

@@ -6,6 +6,7 @@
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/checkpoint.h>
+#include <orthant/run/run_dir.h>
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -36,13 +37,10 @@ static orth_status look(const char *path, MPI_Comm world, int rank, path_kind *o
     if (there && S_ISREG(info.st_mode)) {
         kind = PATH_FILE;
     } else if (there && S_ISDIR(info.st_mode)) {
-        static const char name[] = "/checkpoints";
-        char *inner = malloc(strlen(path) + sizeof name);
-        if (inner) {
-            strcat(strcpy(inner, path), name);
-            if (stat(inner, &info) == 0 && S_ISDIR(info.st_mode))
-                kind = PATH_RUN_FOLDER;
-        }
+        char *inner = NULL;
+        if (orth_path_format(&inner, "%s/checkpoints", path) == ORTH_OK &&
+            stat(inner, &info) == 0 && S_ISDIR(info.st_mode))
+            kind = PATH_RUN_FOLDER;
         free(inner);
     }
     ORTH_TRY(orth_broadcast(&kind, 1, MPI_INT, 0, world));

@@ -5,6 +5,8 @@
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
 
+#include <stddef.h>
+
 struct orth_feed {
     orth_dataset *dataset;
     const orth_sae *sae;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Rows that travel at a time. */
 enum { BLOCK_ROWS = 1024 };

@@ -2,7 +2,7 @@
 
 #include <orthant/base/random.h>
 
-enum { BLOCK = 256, WINDOW = 64 * BLOCK, ROUNDS = 6 };
+enum { BLOCK = 64, WINDOW = 1024 * BLOCK, ROUNDS = 6 };
 
 /*
  * A keyed permutation of [0, size): a Feistel network on just enough bits for `size`, whose halves

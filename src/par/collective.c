@@ -2,6 +2,7 @@
 
 #include <orthant/base/memory.h>
 
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -107,26 +108,43 @@ orth_status orth_sum_f64(double *data, int64_t count, MPI_Comm comm)
     return sum_in_order((char *)data, count, MPI_DOUBLE, sizeof *data, comm);
 }
 
-/* Pieces of at most CHUNK_BYTES keep every count and displacement of MPI within an int. */
+/* One call where counts and displacements fit an int, else piece after piece. */
+static orth_status gather_pieces(const int64_t *counts, int64_t size, char *all, int ranks,
+                                 MPI_Comm comm)
+{
+    int bytes[ranks], places[ranks];
+    int64_t total = 0;
+    for (int r = 0; r < ranks; r++)
+        total += counts[r] * size;
+    if (total <= INT_MAX) {
+        int place = 0;
+        for (int r = 0; r < ranks; r++) {
+            bytes[r] = (int)(counts[r] * size);
+            places[r] = place;
+            place += bytes[r];
+        }
+        ORTH_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, all, bytes, places, MPI_BYTE, comm));
+        return ORTH_OK;
+    }
+    for (int r = 0; r < ranks; r++) {
+        ORTH_TRY(orth_broadcast(all, counts[r] * size, MPI_BYTE, r, comm));
+        all += counts[r] * size;
+    }
+    return ORTH_OK;
+}
+
 orth_status orth_allgather(const void *mine, const int64_t *counts, int64_t size, void *all,
                            MPI_Comm comm)
 {
     int ranks, rank;
     ORTH_MPI(MPI_Comm_size(comm, &ranks));
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    int64_t offset = 0;
-    for (int r = 0; r < ranks; r++) {
-        char *place = (char *)all + offset * size;
-        if (r == rank && mine != place && counts[r] > 0)
-            memmove(place, mine, (size_t)(counts[r] * size));
-        offset += counts[r];
-    }
-    offset = 0;
-    for (int r = 0; r < ranks; r++) {
-        ORTH_TRY(orth_broadcast((char *)all + offset * size, counts[r] * size, MPI_BYTE, r, comm));
-        offset += counts[r];
-    }
-    return ORTH_OK;
+    char *place = all;
+    for (int r = 0; r < rank; r++)
+        place += counts[r] * size;
+    if (mine != place && counts[rank] > 0)
+        memmove(place, mine, (size_t)(counts[rank] * size));
+    return gather_pieces(counts, size, all, ranks, comm);
 }
 
 static orth_status alltoall_pairwise(const char *send, const int64_t *send_counts, char *receive,

@@ -114,11 +114,16 @@ orth_status orth_checkpoint_error_text(MPI_Comm comm, orth_status failed, char *
     char *text = calloc(1, (size_t)length);
     if (text && rank == first)
         memcpy(text, orth_error_text(), (size_t)length);
-    ORTH_TRY(orth_agree(
-        comm, text ? ORTH_OK
-                   : orth_fail(ORTH_ERR_ENVIRONMENT, "error text: out of memory; free memory")));
-    *out = text;
-    return orth_broadcast(text, length, MPI_CHAR, first, comm);
+    orth_status status = orth_agree(
+        comm,
+        text ? ORTH_OK : orth_fail(ORTH_ERR_ENVIRONMENT, "error text: out of memory; free memory"));
+    if (status == ORTH_OK)
+        status = orth_broadcast(text, length, MPI_CHAR, first, comm);
+    if (status == ORTH_OK)
+        *out = text;
+    else
+        free(text);
+    return status;
 }
 
 /** The search: the same on every rank. */

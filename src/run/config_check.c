@@ -62,11 +62,12 @@ static orth_status check_sizes(const orth_config_loader *loader)
                          "%lld; give an integer from 1 to %lld",
                          place_of(loader, "model.k", "model.n_latent", place), (long long)recipe->k,
                          (long long)n, (long long)n);
-    if (recipe->multi_k && recipe->selection == ORTH_SELECT_TOPAFA)
-        return orth_fail(ORTH_ERR_USAGE,
-                         "%s: loss.multi_k: topafa has no k that could be multiplied; set it to "
-                         "none or model.selection to topk",
-                         place_of(loader, "loss.multi_k", NULL, place));
+    if (recipe->multi_k && recipe->selection != ORTH_SELECT_TOPK)
+        return orth_fail(
+            ORTH_ERR_USAGE,
+            "%s: loss.multi_k: %s has no k of each token that could be multiplied; set "
+            "it to none or model.selection to topk",
+            place_of(loader, "loss.multi_k", NULL, place), orth_selection_names[recipe->selection]);
     if (n > 0 && recipe->multi_k && recipe->k * recipe->multi_k > n)
         return orth_fail(ORTH_ERR_USAGE,
                          "%s: loss.multi_k: %lld times model.k (%lld) is out of range: larger than "

@@ -19,7 +19,8 @@ int orth_check_main(Suite *(*make)(void));
 
 void orth_check_agree(bool passed, const char *condition, const char *file, int line);
 
-/** A fresh folder for this test's files, the same on all ranks; removed by orth_check_main's end. */
+/** A fresh folder for this test's files, the same on all ranks; removed by orth_check_main's end.
+ */
 const char *orth_check_folder(void);
 
 #endif

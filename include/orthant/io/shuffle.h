@@ -6,7 +6,7 @@
 
 /**
  * The order of tokens in an epoch: a bijection of [0, rows) that depends on (seed, epoch, rows)
- * alone. Blocks of 256 rows come in shuffled order; inside each window of 64 blocks' worth of
+ * alone. Blocks of 64 rows come in shuffled order; inside each window of 1024 blocks' worth of
  * positions the rows are shuffled. O(1) memory (keyed permutations by cycle-walking), so that any
  * rank can ask for any position.
  */

@@ -1,0 +1,343 @@
+/* What follows the gradient: projection, clip, Adam, EMA in each recipe's order, and the learning
+ * rate, against RECIPES.md in double with the gradient from central differences.
+ * ranks: 1 3 4 */
+#include "check_mpi.h"
+#include "rig.h"
+#include "slope.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_LATENT = 14, WIDTH = 5, TOKENS = 9, STEPS = 4 };
+
+/* Parameters in the order of slope.h, in double: before a step, and what is wanted after it. */
+typedef struct expected {
+    double *w;     ///< weights that Adam starts from (W_dec normalised)
+    double *g;     ///< gradient after projection and clip
+    double *m, *v; ///< moments
+    double *e;     ///< averages
+    double norm;   ///< at the place of the clip
+} expected;
+
+static double *doubles(int64_t count)
+{
+    double *block = calloc((size_t)count, sizeof *block);
+    ck_assert_ptr_nonnull(block);
+    return block;
+}
+
+static expected expected_create(int64_t size)
+{
+    return (expected){doubles(size), doubles(size), doubles(size), doubles(size), doubles(size), 0};
+}
+
+static void expected_free(expected *x)
+{
+    double *blocks[] = {x->w, x->g, x->m, x->v, x->e};
+    for (int i = 0; i < 5; i++)
+        free(blocks[i]);
+}
+
+static void copy_weights(const plain *p, double *to)
+{
+    const float *from[] = {p->W_enc, p->W_dec, p->b_enc, p->b_dec};
+    int64_t counts[] = {p->n * p->d, p->n * p->d, p->n, p->d};
+    for (int a = 0; a < 4; a++)
+        for (int64_t i = 0; i < counts[a]; i++)
+            *to++ = (double)from[a][i];
+}
+
+static void normalise_rows(const plain *p, double *w)
+{
+    double *W_dec = w + p->n * p->d;
+    for (int64_t i = 0; i < p->n; i++) {
+        double square = 0.0;
+        for (int64_t j = 0; j < p->d; j++)
+            square += W_dec[i * p->d + j] * W_dec[i * p->d + j];
+        for (int64_t j = 0; j < p->d && square > 0.0; j++)
+            W_dec[i * p->d + j] /= sqrt(square);
+    }
+}
+
+static void project_rows(const plain *p, const double *w, double *g)
+{
+    const double *W_dec = w + p->n * p->d;
+    double *g_dec = g + p->n * p->d;
+    for (int64_t i = 0; i < p->n; i++) {
+        double along = 0.0;
+        for (int64_t j = 0; j < p->d; j++)
+            along += g_dec[i * p->d + j] * W_dec[i * p->d + j];
+        for (int64_t j = 0; j < p->d; j++)
+            g_dec[i * p->d + j] -= along * W_dec[i * p->d + j];
+    }
+}
+
+static double clip(double limit, double extra, double *g, int64_t size)
+{
+    double square = 0.0;
+    for (int64_t i = 0; i < size; i++)
+        square += g[i] * g[i];
+    double norm = sqrt(square), factor = limit / (norm + extra);
+    for (int64_t i = 0; i < size && limit > 0.0 && factor < 1.0; i++)
+        g[i] *= factor;
+    return norm;
+}
+
+/* One update of `x` up to Adam's moments, at p's weights. */
+static void expect(const plain *p, const slope *s, expected *x)
+{
+    const orth_recipe *r = s->recipe;
+    int64_t size = slope_size(p);
+    slope_gradient(p, s, x->g);
+    copy_weights(p, x->w);
+    if (r->decoder != ORTH_DECODER_NONE)
+        normalise_rows(p, x->w);
+    if (r->decoder == ORTH_DECODER_GAO)
+        project_rows(p, x->w, x->g);
+    x->norm = clip(r->clip, r->decoder == ORTH_DECODER_GAO ? 0.0 : 1e-6, x->g, size);
+    if (r->decoder == ORTH_DECODER_TOPAFA)
+        project_rows(p, x->w, x->g);
+    for (int64_t i = 0; i < size; i++) {
+        x->e[i] = r->ema * x->e[i] + (1.0 - r->ema) * x->w[i];
+        x->m[i] = r->beta1 * x->m[i] + (1.0 - r->beta1) * x->g[i];
+        x->v[i] = r->beta2 * x->v[i] + (1.0 - r->beta2) * x->g[i] * x->g[i];
+    }
+}
+
+/* The own part of an array of parameters against doubles, |a - b| / |b| over this rank. */
+static double off(const rig *r, const plain *p, const orth_params *own, const double *wanted)
+{
+    int64_t size = p->n * p->d, first = r->sae.own.begin, n = orth_range_size(r->sae.own);
+    const float *arrays[] = {own->W_enc, own->W_dec, own->b_enc, own->b_dec};
+    const double *from[] = {wanted + first * p->d, wanted + size + first * p->d,
+                            wanted + 2 * size + first, wanted + 2 * size + p->n};
+    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    double worst = 0.0;
+    for (int a = 0; a < 4; a++) {
+        double sums[2] = {0.0, 0.0};
+        for (int64_t i = 0; i < counts[a]; i++) {
+            sums[0] += pow((double)arrays[a][i] - from[a][i], 2.0);
+            sums[1] += from[a][i] * from[a][i];
+        }
+        worst = fmax(worst, sqrt(sums[0]) / fmax(sqrt(sums[1]), 1e-9));
+    }
+    return worst;
+}
+
+/* Adam's step from the moments that the program has itself: its error is not that of the gradient,
+ * which a division by a small sqrt(v) would magnify. */
+static void expect_weights(const rig *r, const plain *p, double rate, expected *x)
+{
+    const orth_params *m = &r->sae.moment1, *v = &r->sae.moment2;
+    const orth_recipe *recipe = &r->sae.recipe;
+    int64_t size = p->n * p->d, first = r->sae.own.begin, n = orth_range_size(r->sae.own);
+    const float *ms[] = {m->W_enc, m->W_dec, m->b_enc, m->b_dec};
+    const float *vs[] = {v->W_enc, v->W_dec, v->b_enc, v->b_dec};
+    double *ws[] = {x->w + first * p->d, x->w + size + first * p->d, x->w + 2 * size + first,
+                    x->w + 2 * size + p->n};
+    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    double t = (double)r->sae.step;
+    for (int a = 0; a < 4; a++)
+        for (int64_t i = 0; i < counts[a]; i++)
+            ws[a][i] -= rate * ((double)ms[a][i] / (1.0 - pow(recipe->beta1, t))) /
+                        (sqrt((double)vs[a][i] / (1.0 - pow(recipe->beta2, t))) + recipe->eps);
+}
+
+static void check_steps(const orth_recipe *recipe, int n_group, int n_shard, const char *name)
+{
+    rig r;
+    plain p = plain_create(N_LATENT, WIDTH, TOKENS);
+    plain_random(&p, 77);
+    memset(p.W_dec + 3 * p.d, 0, (size_t)p.d * sizeof *p.W_dec); /* a zero row is left alone */
+    expected x = expected_create(slope_size(&p));
+    char text[200];
+    rig_open(&p, recipe, n_group, n_shard, &r);
+    for (int step = 1; step <= STEPS; step++) {
+        slope s;
+        orth_step_report report;
+        double rate = 1e-2 / step;
+        for (int64_t j = 0; j < p.n_token * p.d; j++)
+            p.x[j] = (float)plain_uniform(step, j);
+        rig_gather(&r, &p);
+        plain_encode(&p);
+        slope_begin(&p, recipe, 1.0, NULL, &s);
+        expect(&p, &s, &x);
+        rig_load(&p, &r);
+        orth_step_options options = {.rate = rate};
+        ck_agree(orth_step(&r.sae, &r.workspace, &options, NULL, &report) == ORTH_OK);
+        expect_weights(&r, &p, rate, &x);
+        double offs[] = {fabs(report.grad_norm / x.norm - 1.0), off(&r, &p, &r.sae.moment1, x.m),
+                         off(&r, &p, &r.sae.moment2, x.v), off(&r, &p, &r.sae.weights, x.w),
+                         recipe->ema > 0.0 ? off(&r, &p, &r.sae.average, x.e) : 0.0};
+        snprintf(text, sizeof text, "%s, step %d: norm %.1e, m %.1e, v %.1e, w %.1e, ema %.1e",
+                 name, step, offs[0], offs[1], offs[2], offs[3], offs[4]);
+        orth_check_agree(offs[0] < 2e-6 && offs[1] < 4e-6 && offs[2] < 8e-6 && offs[3] < 3e-7 &&
+                             offs[4] < 3e-7 && r.sae.step == step,
+                         text, __FILE__, __LINE__);
+        slope_end(&s);
+    }
+    expected_free(&x);
+    plain_free(&p);
+    rig_close(&r);
+}
+
+START_TEST(updates_follow_the_recipes)
+{
+    static const char *const names[] = {"gao", "topafa", "none"};
+    static const double clips[] = {0.0, 1e5, 0.05};
+    int size;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    for (int c = 0; c < 3; c++)
+        for (int ema = 0; ema < 2; ema++) {
+            plain p = plain_create(N_LATENT, WIDTH, TOKENS);
+            orth_recipe recipe = rig_recipe(&p);
+            char name[80];
+            recipe.k = 4;
+            recipe.decoder = (orth_decoder_norm)_i;
+            recipe.clip = clips[c];
+            recipe.ema = ema ? 0.9 : 0.0;
+            recipe.eps = c == 2 ? 6.25e-10 : 1e-3;
+            recipe.beta2 = ema ? 0.99 : 0.999;
+            snprintf(name, sizeof name, "%s, clip %g, ema %g", names[_i], recipe.clip, recipe.ema);
+            for (int n_group = 1; n_group <= size; n_group++)
+                if (size % n_group == 0)
+                    check_steps(&recipe, n_group, size / n_group, name);
+            plain_free(&p);
+        }
+}
+END_TEST
+
+/* Without a clip the gradient is held for a block of latents only: the same bits as with a clip
+ * that does not bind, when there are several blocks. */
+START_TEST(blocks_of_latents_change_nothing)
+{
+    int size;
+    rig r[2];
+    plain p = plain_create(2300, 6, 40);
+    plain_random(&p, 5);
+    orth_recipe recipe = rig_recipe(&p);
+    recipe.k = 7;
+    recipe.decoder = ORTH_DECODER_GAO;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    int n_group = size == 4 ? 2 : 1;
+    for (int held = 0; held < 2; held++) {
+        recipe.clip = held ? 1e30 : 0.0;
+        rig_open(&p, &recipe, n_group, size / n_group, r + held);
+        for (int step = 0; step < 2; step++) {
+            orth_step_report report;
+            orth_step_options options = {.rate = 1e-2};
+            rig_load(&p, r + held);
+            ck_agree(orth_step(&r[held].sae, &r[held].workspace, &options, NULL, &report) ==
+                     ORTH_OK);
+        }
+    }
+    size_t rows = (size_t)orth_range_size(r[0].sae.own), d = (size_t)p.d;
+    const orth_params *a = &r[0].sae.weights, *b = &r[1].sae.weights;
+    ck_agree(memcmp(a->W_enc, b->W_enc, rows * d * sizeof(float)) == 0);
+    ck_agree(memcmp(a->W_dec, b->W_dec, rows * d * sizeof(float)) == 0);
+    ck_agree(memcmp(a->b_enc, b->b_enc, rows * sizeof(float)) == 0);
+    ck_agree(memcmp(a->b_dec, b->b_dec, d * sizeof(float)) == 0);
+    rig_close(r);
+    rig_close(r + 1);
+    plain_free(&p);
+}
+END_TEST
+
+/* A latent without any gradient moves on by its moments. */
+START_TEST(rows_without_gradient_move_too)
+{
+    int size;
+    rig r;
+    plain p = plain_create(8, 4, 6);
+    plain_random(&p, 6);
+    p.b_enc[5] = -100.0f;
+    orth_recipe recipe = rig_recipe(&p);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    rig_open(&p, &recipe, size, 1, &r);
+    for (int64_t j = 5 * p.d; j < 6 * p.d; j++)
+        r.sae.moment1.W_enc[j] = r.sae.moment2.W_enc[j] = 0.25f;
+    orth_step_report report;
+    orth_step_options options = {.rate = 1e-3};
+    rig_load(&p, &r);
+    ck_agree(orth_step(&r.sae, &r.workspace, &options, NULL, &report) == ORTH_OK);
+    bool moved = true;
+    for (int64_t j = 5 * p.d; j < 6 * p.d; j++) {
+        double step = 1e-3 * (0.9 * 0.25 / 0.1) / (sqrt(0.999 * 0.25 / 0.001) + 1e-8);
+        moved = moved && fabs((double)p.W_enc[j] - (double)r.sae.weights.W_enc[j] - step) <
+                             1e-6 * step + 1e-7;
+    }
+    ck_agree(moved);
+    rig_close(&r);
+    plain_free(&p);
+}
+END_TEST
+
+/* A loss that is not finite stops the step on every rank before a weight changes. */
+START_TEST(a_loss_that_is_not_finite_changes_nothing)
+{
+    int size;
+    rig r;
+    plain p = plain_create(8, 4, 6);
+    plain_random(&p, 6);
+    orth_recipe recipe = rig_recipe(&p);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    int n_group = size == 4 ? 2 : 1;
+    p.b_dec[1] = INFINITY;
+    rig_open(&p, &recipe, n_group, size / n_group, &r);
+    orth_step_report report;
+    orth_step_options options = {.rate = 1e-3};
+    rig_load(&p, &r);
+    ck_agree(orth_step(&r.sae, &r.workspace, &options, NULL, &report) == ORTH_ERR_NONFINITE);
+    ck_agree(strstr(orth_error_text(), "step 1: the loss is not finite") != NULL);
+    orth_error_clear();
+    size_t first = (size_t)(r.sae.own.begin * p.d), rows = (size_t)orth_range_size(r.sae.own);
+    ck_agree(memcmp(r.sae.weights.W_enc, p.W_enc + first, rows * 4 * sizeof(float)) == 0);
+    ck_agree(memcmp(r.sae.weights.W_dec, p.W_dec + first, rows * 4 * sizeof(float)) == 0);
+    ck_agree(r.sae.step == 0);
+    rig_close(&r);
+    plain_free(&p);
+}
+END_TEST
+
+START_TEST(the_learning_rate_rises_and_falls)
+{
+    orth_recipe recipe = {.lr = 2e-3};
+    for (int64_t t = 1; t <= 100; t++)
+        ck_agree(orth_learning_rate(&recipe, t, 100) == 2e-3);
+    recipe.warmup = 8;
+    for (int64_t t = 1; t <= 100; t++)
+        ck_agree(fabs(orth_learning_rate(&recipe, t, 100) - 2e-3 * fmin(1.0, (double)t / 8)) <
+                 1e-18);
+    recipe.warmup = 0;
+    recipe.decay = 0.2;
+    /* The last 20 steps: linear, and 0 would come next. */
+    for (int64_t t = 1; t <= 100; t++)
+        ck_agree(fabs(orth_learning_rate(&recipe, t, 100) -
+                      2e-3 * fmin(1.0, (double)(101 - t) / 20)) < 1e-18);
+    ck_agree(orth_learning_rate(&recipe, 100, 100) > 0.0);
+    recipe.warmup = 10;
+    recipe.decay = 1.0;
+    ck_agree(fabs(orth_learning_rate(&recipe, 5, 100) - 2e-3 * 0.5 * 0.96) < 1e-18);
+}
+END_TEST
+
+static Suite *make(void)
+{
+    Suite *suite = suite_create("update");
+    TCase *cases = tcase_create("update");
+    tcase_set_timeout(cases, 0);
+    tcase_add_loop_test(cases, updates_follow_the_recipes, 0, 3);
+    tcase_add_test(cases, blocks_of_latents_change_nothing);
+    tcase_add_test(cases, rows_without_gradient_move_too);
+    tcase_add_test(cases, a_loss_that_is_not_finite_changes_nothing);
+    tcase_add_test(cases, the_learning_rate_rises_and_falls);
+    suite_add_tcase(suite, cases);
+    return suite;
+}
+
+int main(void)
+{
+    return orth_check_main(make);
+}
