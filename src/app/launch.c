@@ -29,8 +29,12 @@ bool orth_launch_first(void)
 
 void orth_launch_alone(void)
 {
-    if (!launched_rank())
-        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (launched_rank())
+        return;
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    /* Else every such process keeps shared file pointers in one folder, and the first to end
+     * removes it under the others. Orthant uses none. */
+    setenv("OMPI_MCA_sharedfp", "individual", 0);
 }
 
 orth_status orth_launch_check_threads(int provided)

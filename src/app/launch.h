@@ -12,7 +12,8 @@
  * environment alone: before MPI_Init, or when MPI does not know of the others. Local. */
 bool orth_launch_first(void);
 
-/** Without a launcher tell Open MPI so: it then starts no daemon of its own for a single process.
+/** Without a launcher tell Open MPI so: it then starts no daemon and
+ * shares no files with other such processes.
  * To be called before MPI_Init. Local. */
 void orth_launch_alone(void);
 

@@ -8,6 +8,7 @@
 #include <orthant/par/collective.h>
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,16 +57,20 @@ static void choose_threads(const node_use *use)
     if (!given || !*given)
         orth_threads_set(threads > 1 ? threads : 1);
     threads = orth_threads_count();
-    if (threads * use->sharing > use->processors && (threads > 1 || use->sharing > 1))
+    bool crowded = threads * use->sharing > use->processors;
+    if (use->idle > 0 && (crowded || use->processors == 1))
         orth_log_warning(
-            "%d rank%s of %d thread%s share %d processor%s: expect it to be slow; start "
-            "fewer, or bind with --map-by ppr:R:node:PE=%d --bind-to core",
-            use->sharing, use->sharing == 1 ? "" : "s", threads, threads == 1 ? "" : "s",
-            use->processors, use->processors == 1 ? "" : "s", threads);
-    else if (use->idle >= use->ranks && use->processors == 1)
-        orth_log_warning("each rank is bound to one core and %d of the node stay idle; use "
-                         "--map-by ppr:%d:node:PE=%d --bind-to core",
-                         use->idle, use->ranks, 1 + use->idle / use->ranks);
+            "ranks of %d thread%s are bound to %d core%s each and %d cores of the node "
+            "stay idle; use --map-by ppr:%d:node:PE=%d --bind-to core",
+            threads, threads == 1 ? "" : "s", use->processors, use->processors == 1 ? "" : "s",
+            use->idle, use->ranks, use->processors + use->idle / use->ranks);
+    else if (crowded)
+        orth_log_warning(
+            "%d ranks of %d thread%s take turns on %d processor%s; for full speed start "
+            "%d on this node",
+            use->sharing, threads, threads == 1 ? "" : "s", use->processors,
+            use->processors == 1 ? "" : "s",
+            use->processors > threads ? use->processors / threads : 1);
 }
 
 orth_status orth_launch_threads(MPI_Comm world)

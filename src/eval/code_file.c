@@ -13,8 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Elements of a chunk of the datasets that grow. */
-enum { CHUNK = 1 << 16 };
+/* Elements of a chunk of the datasets that grow, the bytes of both that an entry takes at most, and
+ * what HDF5's own records of a chunk and of a file stay below. */
+enum { CHUNK = 1 << 16, ENTRY_BYTES = 12, CHUNK_RECORDS = 512, FILE_RECORDS = 1 << 20 };
 
 /* Entries of the tokens that this rank writes. */
 typedef struct entries {
@@ -31,6 +32,7 @@ struct orth_code_file {
     char *partial;
     orth_h5_file *h5;
     orth_h5_dataset *indptr, *latent, *value;
+    int64_t rows;     ///< of the table
     int64_t written;  ///< entries, over all ranks
     int64_t judged;   ///< tokens of a batch that a rank writes at most
     int64_t *counts;  ///< (tokens of the group) entries of each on the own shard
@@ -70,12 +72,23 @@ static orth_status allocate(const char *path, int64_t batch, orth_code_file *fil
     return ORTH_ALLOCATE(shards, "places of codes", &file->at);
 }
 
-static orth_status create_datasets(orth_code_file *file, const char *model, int64_t rows)
+/* Make sure of the room for `count` entries before anything refers to it: HDF5 cannot close a file
+ * whose records it fails to write. */
+static orth_status make_room(orth_code_file *file, int64_t count)
+{
+    int64_t chunks = orth_partition_largest(count, CHUNK);
+    int64_t bytes = FILE_RECORDS + 8 * (file->rows + 1) +
+                    chunks * ((int64_t)CHUNK * ENTRY_BYTES + CHUNK_RECORDS);
+    return orth_h5_reserve(file->h5, bytes);
+}
+
+static orth_status create_datasets(orth_code_file *file, const char *model)
 {
     const orth_sae *sae = file->sae;
-    int64_t extent[1] = {rows + 1}, zero = 0;
+    int64_t extent[1] = {file->rows + 1}, zero = 0;
     orth_h5_type index = sae->recipe.n_latent <= INT32_MAX ? ORTH_H5_INT32 : ORTH_H5_INT64;
     ORTH_TRY(orth_h5_create(file->partial, sae->grid->world, &file->h5));
+    ORTH_TRY(make_room(file, 0));
     orth_h5_file *h5 = file->h5;
     ORTH_TRY(orth_h5_dataset_create(h5, "indptr", ORTH_H5_INT64, 1, extent, &file->indptr));
     ORTH_TRY(orth_h5_dataset_create_growing(h5, "latent", index, CHUNK, &file->latent));
@@ -95,11 +108,12 @@ orth_status orth_code_file_create(const char *path, const orth_sae *sae, const c
     orth_status status = ORTH_ALLOCATE(1, "code file", &file);
     if (status == ORTH_OK) {
         file->sae = sae;
+        file->rows = rows;
         status = allocate(path, batch, file);
     }
     status = orth_agree(sae->grid->world, status);
     if (status == ORTH_OK)
-        status = create_datasets(file, model, rows);
+        status = create_datasets(file, model);
     if (status == ORTH_OK)
         *out = file;
     else if (file)
@@ -172,6 +186,14 @@ static void merge(orth_code_file *file, int64_t n)
     }
 }
 
+/* Grow the file by `total` entries over all ranks. */
+static orth_status grow(orth_code_file *file, int64_t total)
+{
+    ORTH_TRY(make_room(file, file->written + total));
+    ORTH_TRY(orth_h5_dataset_resize(file->latent, file->written + total));
+    return orth_h5_dataset_resize(file->value, file->written + total);
+}
+
 /* The own slab: `n` tokens from row `row` on, their entries from place `offset` on. Local. */
 static orth_status write_slab(orth_code_file *file, int64_t row, int64_t n, int64_t offset)
 {
@@ -206,8 +228,7 @@ orth_status orth_code_file_add(orth_code_file *file, const orth_workspace *w, in
         before = 0;
     total = count;
     ORTH_TRY(orth_allreduce(&total, 1, MPI_INT64_T, MPI_SUM, grid->world));
-    ORTH_TRY(orth_h5_dataset_resize(file->latent, file->written + total));
-    ORTH_TRY(orth_h5_dataset_resize(file->value, file->written + total));
+    ORTH_TRY(grow(file, total));
     orth_status status = write_slab(file, first_row + w->batch.first_token + part.begin,
                                     orth_range_size(part), file->written + before);
     file->written += total;

@@ -51,6 +51,8 @@ typedef struct topafa_state {
     int64_t *counts;     ///< (block)
     cut *cuts;           ///< (block)
     int64_t *received;   ///< (shards, largest part) entries of each shard and judged token
+    int64_t *at;         ///< (largest part, shards) where those lie in `receive`
+    int64_t *room;       ///< (largest part) where a judged token's entries are sorted in `send`
     entry *send, *receive;
     int64_t send_capacity, receive_capacity;
 } topafa_state;
@@ -334,35 +336,48 @@ static orth_status gather_at_judges(orth_selection *selection)
     return orth_alltoall(state->send, to, state->receive, from, sizeof(entry), grid->group);
 }
 
-/* Judge the own part of the block's tokens. `token_start[s]` walks through shard s's entries. */
+/* One token's entries from all shards, sorted in `room`, and its cut. at[s] is where shard s's lie.
+ */
+static cut judge_token(const orth_selection *selection, const crossing *where, int64_t token,
+                       int64_t mine, const int64_t *at, double square, entry *room)
+{
+    const topafa_state *state = selection->own_state;
+    int64_t count = 0;
+    if (where->settled)
+        return (cut){1, UINT64_MAX};
+    for (int s = 0; s < selection->grid->n_shard; s++) {
+        int64_t n = state->received[s * mine + token];
+        memcpy(room + count, state->receive + at[s], (size_t)n * sizeof *room);
+        count += n;
+    }
+    qsort(room, (size_t)count, sizeof *room, entry_order);
+    return judge(where, room, count, selection->n_latent, square);
+}
+
+/* Judge the own part of the block's tokens. */
 static orth_status judge_part(orth_selection *selection)
 {
     const orth_grid *grid = selection->grid;
     topafa_state *state = selection->own_state;
-    orth_range part =
-        orth_partition(selection->candidates.n_token, grid->n_shard, grid->shard_index);
-    int64_t mine = orth_range_size(part), at[grid->n_shard], place = 0;
-    for (int s = 0; s < grid->n_shard; s++) {
-        at[s] = place;
-        for (int64_t t = 0; t < mine; t++)
+    int shards = grid->n_shard;
+    orth_range part = orth_partition(selection->candidates.n_token, shards, grid->shard_index);
+    int64_t mine = orth_range_size(part), place = 0;
+    for (int s = 0; s < shards; s++)
+        for (int64_t t = 0; t < mine; t++) {
+            state->at[t * shards + s] = place;
             place += state->received[s * mine + t];
-    }
-    for (int64_t t = 0; t < mine; t++) {
-        const crossing *where = state->crossings + part.begin + t;
-        int64_t count = 0;
-        for (int s = 0; s < grid->n_shard; s++) {
-            int64_t n = state->received[s * mine + t];
-            ORTH_TRY(reserve(&state->send, &state->send_capacity, count + n));
-            memcpy(state->send + count, state->receive + at[s], (size_t)n * sizeof(entry));
-            at[s] += n;
-            count += n;
         }
-        qsort(state->send, (size_t)count, sizeof(entry), entry_order);
-        state->cuts[part.begin + t] = where->settled
-                                          ? (cut){1, UINT64_MAX}
-                                          : judge(where, state->send, count, selection->n_latent,
-                                                  target_square_of(selection, part.begin + t));
+    for (int64_t t = 0, used = 0; t < mine; t++) {
+        state->room[t] = used;
+        for (int s = 0; s < shards; s++)
+            used += state->received[s * mine + t];
     }
+    ORTH_TRY(reserve(&state->send, &state->send_capacity, place));
+#pragma omp parallel for schedule(dynamic, 4)
+    for (int64_t t = 0; t < mine; t++)
+        state->cuts[part.begin + t] = judge_token(
+            selection, state->crossings + part.begin + t, t, mine, state->at + t * shards,
+            target_square_of(selection, part.begin + t), state->send + state->room[t]);
     return ORTH_OK;
 }
 
@@ -422,8 +437,10 @@ static orth_status topafa_create(orth_selection *selection)
     ORTH_TRY(ORTH_ALLOCATE(block * BINS, "selection", &state->bins));
     ORTH_TRY(ORTH_ALLOCATE(block, "selection", &state->counts));
     ORTH_TRY(ORTH_ALLOCATE(block, "selection", &state->cuts));
-    return ORTH_ALLOCATE(shards * orth_partition_largest(block, shards), "selection",
-                         &state->received);
+    int64_t part = orth_partition_largest(block, shards);
+    ORTH_TRY(ORTH_ALLOCATE(shards * part, "selection", &state->received));
+    ORTH_TRY(ORTH_ALLOCATE(shards * part, "selection", &state->at));
+    return ORTH_ALLOCATE(part, "selection", &state->room);
 }
 
 static void topafa_free(orth_selection *selection)
@@ -436,6 +453,8 @@ static void topafa_free(orth_selection *selection)
     orth_free(state->counts);
     orth_free(state->cuts);
     orth_free(state->received);
+    orth_free(state->at);
+    orth_free(state->room);
     free(state->send);
     free(state->receive);
     orth_free(state);

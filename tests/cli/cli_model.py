@@ -23,10 +23,13 @@ train: {{batch: 256, lr: 1e-3, beta2: 0.99, eps: 1e-8, clip: 1e5, decoder_norm: 
 """
 
 
-def run(arguments, ranks=1, environment=None, timeout=300):
-    """Run the program on some ranks; gives the finished process."""
+def run(arguments, ranks=1, environment=None, timeout=300, before=None):
+    """Run the program on some ranks; gives the finished process. `before` is a shell command that
+    each rank runs first, under a launcher."""
     command = [os.environ["ORTHANT"], *map(str, arguments)]
-    if ranks > 1:
+    if before:
+        command = ["bash", "-c", before + '; exec "$0" "$@"', *command]
+    if ranks > 1 or before:
         launcher = os.environ.get("ORTHANT_MPIRUN", "mpirun --oversubscribe --bind-to none")
         command = [*shlex.split(launcher), "-n", str(ranks), *command]
     env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",

@@ -140,6 +140,17 @@ class Running:
                 raise AssertionError(f"no {what}:\n{self.said()}")
             time.sleep(0.001)
 
+    def wait_for_ranks(self):
+        """{rank: pid} once all are there."""
+        found = {}
+
+        def there():
+            found.update(self.pids())
+            return len(found) == self.ranks
+
+        self.wait_for(there, f"{self.ranks} ranks")
+        return found
+
     def wait_for_step(self, run_dir, step):
         """Wait until metrics.jsonl has this step."""
         path = os.path.join(run_dir, "metrics.jsonl")

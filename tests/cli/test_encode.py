@@ -100,6 +100,22 @@ class Encoding(unittest.TestCase):
             self.assertEqual(sizes[7], 0)
             self.assertEqual((sizes == cli.K).sum(), 299)
 
+    def test_no_room(self):
+        """A limit on the size of files: an error, not a death; what was there stays."""
+        out = os.path.join(self.folder, "limited.h5")
+        with open(out, "w") as file:
+            file.write("before")
+        for ranks in (1, 3):
+            # 512 KiB for the program alone: a launcher's own files may be larger.
+            done = cli.run(["encode", self.runs["topafa"], "--data", cli.EVAL, "--out", out], ranks,
+                           {"OMPI_MCA_btl": "tcp,self"}, before="ulimit -f 512")
+            self.assertEqual(done.returncode, 4, done.stderr)
+            self.assertEqual(len(cli.errors(done)), 1, done.stderr)
+            self.assertIn("limited.h5.partial: no room", cli.errors(done)[0])
+            self.assertFalse(os.path.exists(out + ".partial"))
+            with open(out) as file:
+                self.assertEqual(file.read(), "before")
+
     def refuse(self, code, text, *arguments):
         for ranks in (1, 3):
             done = cli.run(["encode", *arguments], ranks)

@@ -52,8 +52,7 @@ class Resume(support.Case):
         """SIGKILL to one rank, or to the program when it is alone, after this step."""
         running = support.Running(["train", self.config(
             run_dir, grid__n_group=grid[0], grid__n_shard=grid[1], **keys)], grid[0] * grid[1])
-        running.wait_for_step(self.path(run_dir), 1)
-        pids = running.pids()
+        pids = running.wait_for_ranks()
         running.wait_for_step(self.path(run_dir), step)
         start = time.monotonic()
         os.kill(pids[max(pids)], signal.SIGKILL)

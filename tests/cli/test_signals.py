@@ -30,10 +30,8 @@ class Signals(support.Case):
     def started(self, ranks=3, step=4, **keys):
         """A run that has taken some steps, and the pids of its ranks."""
         running = self.start(ranks, **keys)
-        running.wait_for_step(keys.get("run__dir", self.run_dir), 1)
-        pids = running.pids()
-        self.assertEqual(sorted(pids), list(range(ranks)))
-        running.wait_for_step(keys.get("run__dir", self.run_dir), step)
+        pids = running.wait_for_ranks()
+        running.wait_for_step(self.run_dir, step)
         return running, pids
 
     def check_stopped(self, result, told=True):

@@ -212,9 +212,9 @@ static int64_t total_of(const orth_histogram *histogram)
 static void compare_plain(const orth_quality *q, plain *p)
 {
     ck_agree(q->tokens == p->tokens && q->tokens == ROWS - 12);
-    ck_agree(near(q->mse, p->mse, 1e-5));
-    ck_agree(near(q->nmse, p->nmse, 1e-5));
-    ck_agree(near(q->fvu, p->fvu, 1e-5));
+    ck_agree(near(q->mse, p->mse, 1e-6));
+    ck_agree(near(q->nmse, p->nmse, 1e-6));
+    ck_agree(near(q->fvu, p->fvu, 1e-6));
     ck_agree(near(q->cosine, p->cosine, 1e-7));
     ck_agree(near(q->afa, p->afa, 1e-9));
     ck_agree(near(q->l0, p->l0, 1e-14));

@@ -13,14 +13,14 @@
 
 static const char *const test_config = "model:\n  n_latent: 7\nrun:\n  seed: 49\n";
 
-/* Any bit pattern, infinities and NaN included: a checkpoint keeps bits, not numbers. */
+/* Any bit pattern of a finite value: a model that is not finite is refused. */
 static uint32_t bits_of(int array, int64_t index, int64_t step)
 {
     uint64_t x = (uint64_t)index * 0x9E3779B97F4A7C15u + (uint64_t)array * 0xD1B54A32D192ED03u +
                  (uint64_t)step;
     x ^= x >> 29;
     x *= 0xBF58476D1CE4E5B9u;
-    return (uint32_t)(x >> 32);
+    return (uint32_t)(x >> 32) & ~UINT32_C(0x40000000);
 }
 
 /* Fill or compare `count` floats that start at global element `first`. */

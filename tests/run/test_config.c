@@ -76,7 +76,7 @@ static const char full[] =
     "topk: {relu_first: True}\n"
     "topafa: {target: raw}\n"
     "init: {scheme: file, file: w.h5}\n"
-    "loss: {kind: normalised, multi_k: 4, mse_scale: 0.1}\n"
+    "loss: {kind: normalised, multi_k: none, mse_scale: 0.1}\n"
     "aux: {variant: topafa, coefficient: 1/3, k: 512}\n"
     "dead: {variant: batches, tokens: 5, batches: 7}\n"
     "afa: {coefficient: 1/24}\n"
@@ -105,7 +105,7 @@ static void check_full(const orth_config *c)
     ck_assert(r->selection == ORTH_SELECT_BATCHTOPK && r->relu_first);
     ck_assert(r->target == ORTH_TARGET_RAW && r->init == ORTH_INIT_FILE);
     ck_assert_str_eq(c->init_file, "w.h5");
-    ck_assert(r->loss == ORTH_LOSS_NORMALISED && r->multi_k == 4 && r->mse_scale == 0.1);
+    ck_assert(r->loss == ORTH_LOSS_NORMALISED && r->multi_k == 0 && r->mse_scale == 0.1);
     ck_assert(r->aux == ORTH_AUX_TOPAFA && r->aux_coefficient == 1.0 / 3 && r->aux_k == 512);
     ck_assert(r->dead == ORTH_DEAD_BATCHES && r->dead_tokens == 5 && r->dead_batches == 7);
     ck_assert(r->afa_coefficient == 1.0 / 24 && r->batch == 131072 && r->lr == 3e-4);
@@ -173,6 +173,9 @@ START_TEST(test_overrides)
     orth_config_free(&c);
     must_set("checkpoint.every=none", "train.lr=0", &c);
     ck_assert(c.checkpoint_every.seconds == 0 && c.checkpoint_every.steps == 0);
+    orth_config_free(&c);
+    must_set("model.k=16", "loss.multi_k=4", &c);
+    ck_assert(c.recipe.multi_k == 4);
     orth_config_free(&c);
     must_set("run.epochs=none", "run.tokens=100", &c);
     ck_assert(c.run_epochs == 0 && c.run_tokens == 100);
