@@ -1,6 +1,6 @@
 /* The gradient of one step, and the values that it reports, against central differences of a dense
- * loss in double. With beta1 = 0, decoder_norm none and no clip Adam's first moment is the
- * gradient. ranks: 1 2 3 4 */
+ * loss in double. With beta1 = 0, decoder_norm none and no clip the first moment is the gradient.
+ * ranks: 1 2 3 4 */
 #include "check_mpi.h"
 #include "rig.h"
 #include "slope.h"
