@@ -336,25 +336,43 @@ START_TEST(many_latents)
 }
 END_TEST
 
+/* Four pre-activations (d 1, rows of W_dec are 1), norms of tokens, how many latents each keeps. */
+typedef struct by_hand {
+    float a[4];
+    float t[7];
+    int kept[7];
+} by_hand;
+
 /* The rules of RECIPES.md by hand, so that a slip that the reference shares would show. */
+static const by_hand hands[] = {
+    /* Sums 9, 13, 17, 1e8, so |sqrt(c) - t| is least at 3, 3.61, 4.12, 1e4; 6000 is nearer to 1e4
+     * than to 4.12. */
+    {{3, 2, 2, 1}, {0, 1, 3.3f, 3.5f, 4, 100, 6000}, {1, 1, 1, 2, 3, 3, 4}},
+    /* sqrt 225 and sqrt 289 are equally far from 16: the first minimum wins. */
+    {{15, 8, 1, -1}, {15.9f, 16, 16.1f, 17, 17.1f, 17.2f, 9000}, {1, 1, 2, 2, 3, 3, 3}},
+    /* However small, an entry adds to the sum; but not the last of all, which counts as 1e8. */
+    {{3, 1e-5f, 1e-6f, 1e-7f}, {1, 2.9f, 3.1f, 10, 100, 4000, 6000}, {1, 1, 3, 3, 3, 3, 4}},
+    /* The same where not all are positive: all that are positive are kept. */
+    {{3, 1e-5f, 1e-6f, 0}, {1, 2.9f, 3.1f, 10, 100, 4000, 6000}, {1, 1, 3, 3, 3, 3, 3}},
+};
+enum { N_HAND = sizeof hands / sizeof *hands };
+
 START_TEST(topafa_by_hand)
 {
+    const by_hand *hand = hands + _i;
     plain p = plain_create(4, 1, 7);
-    const float a[] = {3.0f, 2.0f, 2.0f, 1.0f}; /* s 9, 4, 4, 1; sums 9, 13, 17, 1e8 */
-    const float t[] = {0.0f, 1.0f, 3.3f, 3.5f, 4.0f, 100.0f, 6000.0f};
-    /* |sqrt(c) - t| is least at sqrt 9 = 3, 3.61, 4.12, 1e4; 6000 is nearer to 1e4 than to 4.12. */
-    const int kept[] = {1, 1, 1, 2, 3, 3, 4};
-    bool *mask = plain_mask(&p);
+    bool *mask = plain_mask(&p), right = true;
     for (int i = 0; i < 4; i++) {
-        p.b_enc[i] = a[i];
+        p.b_enc[i] = hand->a[i];
         p.W_dec[i] = 1.0f;
     }
-    memcpy(p.x, t, sizeof t);
+    memcpy(p.x, hand->t, sizeof hand->t);
     plain_encode(&p);
     plain_topafa(&p, true, mask);
     for (int token = 0; token < 7; token++)
         for (int i = 0; i < 4; i++)
-            ck_agree(mask[token * 4 + i] == (i < kept[token]));
+            right = right && mask[token * 4 + i] == (i < hand->kept[token]);
+    ck_agree(right);
     orth_recipe recipe = rig_recipe(&p);
     recipe.selection = ORTH_SELECT_TOPAFA;
     recipe.aux = ORTH_AUX_TOPAFA;
@@ -370,7 +388,7 @@ static Suite *make(void)
     Suite *suite = suite_create("selection");
     TCase *cases = tcase_create("selection");
     tcase_set_timeout(cases, 0);
-    tcase_add_test(cases, topafa_by_hand);
+    tcase_add_loop_test(cases, topafa_by_hand, 0, N_HAND);
     tcase_add_test(cases, topk);
     tcase_add_test(cases, multi_topk);
     tcase_add_test(cases, batchtopk);

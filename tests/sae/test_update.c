@@ -145,7 +145,8 @@ static void expect_weights(const rig *r, const plain *p, double rate, expected *
                         (sqrt((double)vs[a][i] / (1.0 - pow(recipe->beta2, t))) + recipe->eps);
 }
 
-static void check_steps(const orth_recipe *recipe, int n_group, int n_shard, const char *name)
+static void check_steps(const orth_recipe *recipe, double mse_scale, int n_group, int n_shard,
+                        const char *name)
 {
     rig r;
     plain p = plain_create(N_LATENT, WIDTH, TOKENS);
@@ -154,6 +155,7 @@ static void check_steps(const orth_recipe *recipe, int n_group, int n_shard, con
     expected x = expected_create(slope_size(&p));
     char text[200];
     rig_open(&p, recipe, n_group, n_shard, &r);
+    r.sae.mse_scale = mse_scale;
     for (int step = 1; step <= STEPS; step++) {
         slope s;
         orth_step_report report;
@@ -162,7 +164,7 @@ static void check_steps(const orth_recipe *recipe, int n_group, int n_shard, con
             p.x[j] = (float)plain_uniform(step, j);
         rig_gather(&r, &p);
         plain_encode(&p);
-        slope_begin(&p, recipe, 1.0, NULL, &s);
+        slope_begin(&p, recipe, mse_scale, NULL, &s);
         expect(&p, &s, &x);
         rig_load(&p, &r);
         orth_step_options options = {.rate = rate};
@@ -183,15 +185,23 @@ static void check_steps(const orth_recipe *recipe, int n_group, int n_shard, con
     rig_close(&r);
 }
 
-START_TEST(updates_follow_the_recipes)
+static void check_grids(const orth_recipe *recipe, double mse_scale, const char *name)
 {
-    static const char *const names[] = {"gao", "topafa", "none"};
-    static const double clips[] = {0.0, 1e5, 0.05};
     int size;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
+    for (int n_group = 1; n_group <= size; n_group++)
+        if (size % n_group == 0)
+            check_steps(recipe, mse_scale, n_group, size / n_group, name);
+}
+
+static const char *const decoder_names[] = {"gao", "topafa", "none"};
+
+START_TEST(updates_follow_the_recipes)
+{
+    static const double clips[] = {0.0, 1e5, 0.05};
+    plain p = plain_create(N_LATENT, WIDTH, TOKENS);
     for (int c = 0; c < 3; c++)
         for (int ema = 0; ema < 2; ema++) {
-            plain p = plain_create(N_LATENT, WIDTH, TOKENS);
             orth_recipe recipe = rig_recipe(&p);
             char name[80];
             recipe.k = 4;
@@ -200,12 +210,26 @@ START_TEST(updates_follow_the_recipes)
             recipe.ema = ema ? 0.9 : 0.0;
             recipe.eps = c == 2 ? 6.25e-10 : 1e-3;
             recipe.beta2 = ema ? 0.99 : 0.999;
-            snprintf(name, sizeof name, "%s, clip %g, ema %g", names[_i], recipe.clip, recipe.ema);
-            for (int n_group = 1; n_group <= size; n_group++)
-                if (size % n_group == 0)
-                    check_steps(&recipe, n_group, size / n_group, name);
-            plain_free(&p);
+            snprintf(name, sizeof name, "%s, clip %g, ema %g", decoder_names[_i], recipe.clip,
+                     recipe.ema);
+            check_grids(&recipe, 1.0, name);
         }
+    plain_free(&p);
+}
+END_TEST
+
+/* Where the gradient is of the order of 1e-6, the 1e-6 that the top-AFA code adds to its norm
+ * shows. */
+START_TEST(the_clip_of_small_gradients)
+{
+    plain p = plain_create(N_LATENT, WIDTH, TOKENS);
+    orth_recipe recipe = rig_recipe(&p);
+    recipe.k = 4;
+    recipe.decoder = (orth_decoder_norm)_i;
+    recipe.loss = ORTH_LOSS_MSE_SCALED;
+    recipe.clip = 1e-7;
+    check_grids(&recipe, 2e-6, decoder_names[_i]);
+    plain_free(&p);
 }
 END_TEST
 
@@ -329,6 +353,7 @@ static Suite *make(void)
     TCase *cases = tcase_create("update");
     tcase_set_timeout(cases, 0);
     tcase_add_loop_test(cases, updates_follow_the_recipes, 0, 3);
+    tcase_add_loop_test(cases, the_clip_of_small_gradients, 0, 3);
     tcase_add_test(cases, blocks_of_latents_change_nothing);
     tcase_add_test(cases, rows_without_gradient_move_too);
     tcase_add_test(cases, a_loss_that_is_not_finite_changes_nothing);
