@@ -86,25 +86,6 @@ static orth_status read_part(orth_feed *feed, int64_t size, orth_workspace *work
     return ORTH_OK;
 }
 
-/* The first row of the batch, over all ranks, that is not finite. */
-static orth_status judge_nonfinite(orth_feed *feed, const orth_nonfinite *found)
-{
-    MPI_Comm world = feed->sae->grid->world;
-    int64_t count = found->count, first = found->count > 0 ? found->first_row : INT64_MAX, in_file;
-    ORTH_TRY(orth_allreduce(&count, 1, MPI_INT64_T, MPI_SUM, world));
-    if (count == 0)
-        return ORTH_OK;
-    feed->skipped += count;
-    if (feed->skip)
-        return ORTH_OK;
-    ORTH_TRY(orth_allreduce(&first, 1, MPI_INT64_T, MPI_MIN, world));
-    const char *path = orth_dataset_locate(feed->dataset, first, &in_file);
-    return orth_fail(ORTH_ERR_DATA,
-                     "%s: row %lld holds NaN or Inf (%lld such rows in its batch); clean the data, "
-                     "or set data.nonfinite=skip",
-                     path, (long long)in_file, (long long)count);
-}
-
 orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_status before,
                            orth_feed_batch *out)
 {
@@ -114,7 +95,10 @@ orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_stat
     if (status == ORTH_OK && size > 0)
         status = read_part(feed, size, workspace, &found);
     ORTH_TRY(orth_agree(feed->sae->grid->world, status));
-    ORTH_TRY(judge_nonfinite(feed, &found));
+    int64_t count = 0;
+    ORTH_TRY(
+        orth_nonfinite_agree(feed->dataset, &found, feed->skip, feed->sae->grid->world, &count));
+    feed->skipped += count;
     *out = (orth_feed_batch){.first_row = feed->next_row, .n_token = size};
     feed->next_row += size;
     return ORTH_OK;

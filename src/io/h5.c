@@ -241,14 +241,6 @@ orth_status orth_h5_reserve(orth_h5_file *file, int64_t bytes)
     return orth_agree(file->comm, status);
 }
 
-orth_status orth_h5_flush(orth_h5_file *file)
-{
-    orth_status status = ORTH_OK;
-    if (H5Fflush(file->id, H5F_SCOPE_GLOBAL) < 0)
-        status = orth_h5_fail(file, "cannot be written", NULL);
-    return orth_agree(file->comm, status);
-}
-
 const char *orth_h5_path(const orth_h5_file *file)
 {
     return file->path;

@@ -3,6 +3,7 @@
 #include <orthant/base/memory.h>
 #include <orthant/io/shuffle.h>
 #include <orthant/io/stream.h>
+#include <orthant/par/collective.h>
 
 #include <pthread.h>
 #include <signal.h>
@@ -206,4 +207,20 @@ orth_status orth_stream_next(orth_stream *stream, float *x, bool *finite, orth_n
 orth_cursor orth_stream_cursor(const orth_stream *stream)
 {
     return stream->cursor;
+}
+
+orth_status orth_nonfinite_agree(const orth_dataset *dataset, const orth_nonfinite *found,
+                                 bool skip, MPI_Comm comm, int64_t *count)
+{
+    int64_t first = found->count > 0 ? found->first_row : INT64_MAX, in_file;
+    *count = found->count;
+    ORTH_TRY(orth_allreduce(count, 1, MPI_INT64_T, MPI_SUM, comm));
+    if (*count == 0 || skip)
+        return ORTH_OK;
+    ORTH_TRY(orth_allreduce(&first, 1, MPI_INT64_T, MPI_MIN, comm));
+    const char *path = orth_dataset_locate(dataset, first, &in_file);
+    return orth_fail(ORTH_ERR_DATA,
+                     "%s: row %lld holds NaN or Inf (%lld such rows in its batch); clean the data, "
+                     "or set data.nonfinite=skip",
+                     path, (long long)in_file, (long long)*count);
 }

@@ -58,6 +58,21 @@ static inline void rows_dots(int64_t n_entry, const uint32_t *index, const float
         out[e] = rows_dot(rows + (int64_t)index[e] * d, w, d);
 }
 
+/* The keys of row[begin ... n-1] that pass, as orth_kernels.keep. */
+static inline int64_t rows_keep(const float *row, int64_t begin, int64_t n, float above,
+                                uint32_t first, uint64_t *keys)
+{
+    int64_t count = 0;
+    for (int64_t i = begin; i < n; i++)
+        if (!(row[i] <= above)) {
+            uint32_t bits;
+            memcpy(&bits, row + i, sizeof bits);
+            keys[count++] =
+                (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + (uint32_t)i);
+        }
+    return count;
+}
+
 static inline void rows_adam(int64_t n, const float *restrict g, float scale, const orth_adam *adam,
                              float *restrict w, float *restrict m, float *restrict v)
 {

@@ -160,7 +160,7 @@ static orth_status try_one(search *s, const char *path, bool *usable)
     orth_status status = orth_checkpoint_probe(path, s->comm, &info, &newer);
     orth_checkpoint_info_free(&info);
     if (status == ORTH_OK)
-        status = orth_checkpoint_verify(path, s->comm);
+        status = orth_checkpoint_verify(path, s->comm, NULL);
     *usable = status == ORTH_OK;
     if (status != ORTH_ERR_CORRUPT || newer)
         return status;

@@ -117,7 +117,7 @@ static orth_status verify_array(orth_h5_file *file, const orth_checkpoint_array 
     return orth_agree(comm, status);
 }
 
-orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm)
+orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm, orth_watchdog *watchdog)
 {
     orth_checkpoint_info info;
     /* This reads and checks the small vectors on every rank. */
@@ -129,8 +129,10 @@ orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm)
     orth_h5_file *file = NULL;
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, comm, &file));
     orth_status status = ORTH_OK;
-    for (int i = 0; status == ORTH_OK && i < table.count; i++)
+    for (int i = 0; status == ORTH_OK && i < table.count; i++) {
         status = verify_array(file, &table.items[i], comm);
+        orth_watchdog_beat(watchdog);
+    }
     orth_status closed = orth_h5_close(file);
     return status == ORTH_OK ? closed : status;
 }

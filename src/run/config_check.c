@@ -15,11 +15,6 @@ static const char *place_of(const orth_config_loader *loader, const char *path, 
     return orth_origin_text(origin, out);
 }
 
-static bool was_given(const orth_config_loader *loader, const char *path)
-{
-    return loader->origins[orth_key_find(path)].source != NULL;
-}
-
 static orth_status check_length(orth_config_loader *loader)
 {
     orth_config *config = loader->config;
@@ -54,7 +49,7 @@ static orth_status check_sizes(const orth_config_loader *loader)
 {
     const orth_recipe *recipe = &loader->config->recipe;
     char place[ORTH_PLACE_ROOM];
-    bool uses_k = recipe->selection != ORTH_SELECT_TOPAFA || was_given(loader, "model.k");
+    bool uses_k = recipe->selection != ORTH_SELECT_TOPAFA;
     int64_t n = recipe->n_latent;
     if (n > 0 && uses_k && recipe->k > n)
         return orth_fail(ORTH_ERR_USAGE,

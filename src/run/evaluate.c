@@ -23,6 +23,8 @@ static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace
             return ORTH_OK;
         ORTH_TRY(orth_feed_forward(feed, &batch, workspace, NULL));
         before = orth_quality_add(sums, sae, workspace, batch.first_row);
+        if (before != ORTH_OK)
+            return orth_end_job(sae->grid->world, before);
         orth_watchdog_beat(options->watchdog);
     }
 }

@@ -1,11 +1,14 @@
-#include "trainer.h"
+#include "trainer_parts.h"
 
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/sae/init.h>
 
+#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One array of the file: (rows, columns), of which this rank keeps rows [begin, end). */
 typedef struct wanted {
@@ -76,12 +79,44 @@ static orth_status read_arrays(orth_h5_file *file, orth_sae *sae, MPI_Comm world
     return ORTH_OK;
 }
 
+static orth_status check_there(const char *path, int rank)
+{
+    if (rank != 0 || access(path, F_OK) == 0)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_USAGE, "init.file: %s: %s; check the path", path, strerror(errno));
+}
+
+static bool all_finite(const float *values, int64_t count)
+{
+    bool finite = true;
+    for (int64_t i = 0; i < count; i++)
+        finite &= isfinite(values[i]) != 0;
+    return finite;
+}
+
+static orth_status check_finite(const char *path, const orth_sae *sae)
+{
+    int64_t n = orth_range_size(sae->own), d = sae->d_model;
+    if (all_finite(sae->weights.W_enc, n * d) && all_finite(sae->weights.W_dec, n * d) &&
+        all_finite(sae->weights.b_enc, n) && all_finite(sae->weights.b_dec, d))
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_CORRUPT, "%s: init.file holds NaN or Inf; give finite weights", path);
+}
+
 orth_status orth_init_file(const char *path, orth_sae *sae)
 {
     orth_h5_file *file = NULL;
+    bool checkpoint = false;
     MPI_Comm world = sae->grid->world;
+    ORTH_TRY(orth_agree(world, check_there(path, sae->grid->rank)));
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_CORRUPT, world, &file));
-    orth_status status = orth_agree(world, read_arrays(file, sae, world));
+    orth_status status = orth_h5_attribute_exists(file, "/", "format_version", &checkpoint);
+    if (status == ORTH_OK)
+        status = orth_agree(world, read_arrays(file, sae, world));
+    if (status == ORTH_OK)
+        status = orth_agree(world, check_finite(path, sae));
     orth_status closed = orth_h5_close(file);
+    if (status == ORTH_OK && checkpoint)
+        status = orth_checkpoint_verify(path, world, NULL);
     return status != ORTH_OK ? status : closed;
 }

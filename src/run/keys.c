@@ -55,7 +55,9 @@ const orth_key orth_keys[] = {
     {"run.watchdog", ORTH_KEY_TIME, FIELD(run_watchdog), "00:30:00", "none", ANY, NULL, FREE,
      "Time without progress after which the job is ended, naming rank and phase."},
     {"run.rollback", ORTH_KEY_INTEGER, FIELD(run_rollback), "none", "none", FROM_TO(1, COUNT_MOST),
-     NULL, FREE, "How often a non-finite step may be skipped from the last checkpoint."},
+     NULL, FREE,
+     "How often a non-finite step may be skipped from the last checkpoint; only none in this "
+     "version."},
 
     {"data.files", ORTH_KEY_STRINGS, FIELD(data_files), NULL, NULL, ANY, NULL, FREE,
      "Activation files (HDF5), paths or globs, read as one table in this order. Required by "
@@ -95,8 +97,8 @@ const orth_key orth_keys[] = {
      "Initial weights: gao (b_dec at the geometric median, encoder rescaled), kaiming (biases 0), "
      "or from init.file."},
     {"init.file", ORTH_KEY_STRING, FIELD(init_file), "none", "none", ANY, NULL, FREE,
-     "HDF5 file with W_enc [n_latent, d_model] and optionally W_dec, b_enc, b_dec; a checkpoint or "
-     "an exported folder."},
+     "HDF5 file with W_enc [n_latent, d_model] and optionally W_dec, b_enc, b_dec; or a checkpoint "
+     "(an exported folder: not in this version)."},
 
     {"loss.kind", ORTH_KEY_CHOICE, FIELD(recipe.loss), "mse_scaled", NULL, ANY, orth_loss_names,
      BINDS,
@@ -159,7 +161,9 @@ const orth_key orth_keys[] = {
      NULL, FREE, "Token groups into which the batch is cut."},
 
     {"compute.encode", ORTH_KEY_CHOICE, FIELD(compute_encode), "auto", NULL, ANY, orth_encode_names,
-     FREE, "Arithmetic that screens the pre-activations; the result is the same for all."},
+     FREE,
+     "Arithmetic of the encoder; the result is the same for all. This version computes in fp32 "
+     "whichever is asked for."},
 
     {"checkpoint.every", ORTH_KEY_INTERVAL, FIELD(checkpoint_every), "00:30:00", "none",
      FROM_TO(1, COUNT_MOST), NULL, FREE, "Time or steps between checkpoints; one ends every run."},

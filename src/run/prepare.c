@@ -1,17 +1,17 @@
-#include "trainer.h"
+#include "trainer_parts.h"
 
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/io/shuffle.h>
 #include <orthant/kern/library.h>
 #include <orthant/kern/table.h>
+#include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/run_dir.h>
 #include <orthant/sae/init.h>
 
 #include <limits.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,11 @@ static orth_status check_sizes(const orth_recipe *recipe, int64_t d_model)
     if (recipe->k > recipe->n_latent && recipe->selection != ORTH_SELECT_TOPAFA)
         return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
                          (long long)recipe->k, (long long)recipe->n_latent);
+    if (recipe->selection == ORTH_SELECT_TOPAFA && recipe->n_latent > INT64_C(1) << 24)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "model.n_latent: %lld is out of range: topafa allows at most 2^24; give a "
+                         "smaller dictionary",
+                         (long long)recipe->n_latent);
     if (recipe->n_latent >= UINT32_MAX || d_model > INT_MAX / 2 || recipe->batch > INT_MAX)
         return orth_fail(ORTH_ERR_USAGE,
                          "model.n_latent, d_model or train.batch: %lld, %lld, %lld are too large; "
@@ -29,12 +34,20 @@ static orth_status check_sizes(const orth_recipe *recipe, int64_t d_model)
     return ORTH_OK;
 }
 
-static int64_t run_length(const orth_config *config, int64_t rows, int64_t batch)
+static orth_status run_length(const orth_config *config, int64_t rows, int64_t batch,
+                              int64_t *steps)
 {
-    if (config->run_steps)
-        return config->run_steps;
-    int64_t tokens = config->run_tokens ? config->run_tokens : config->run_epochs * rows;
-    return tokens / batch + (tokens % batch != 0);
+    int64_t tokens = config->run_tokens;
+    *steps = config->run_steps;
+    if (*steps > 0)
+        return ORTH_OK;
+    if (tokens == 0 && __builtin_mul_overflow(config->run_epochs, rows, &tokens))
+        return orth_fail(ORTH_ERR_USAGE,
+                         "run.epochs: %lld epochs of %lld tokens are more than 64 bits count; give "
+                         "fewer",
+                         (long long)config->run_epochs, (long long)rows);
+    *steps = tokens / batch + (tokens % batch != 0);
+    return ORTH_OK;
 }
 
 static orth_status open_data(orth_trainer *t, const orth_config *config, MPI_Comm world)
@@ -90,7 +103,7 @@ static void announce(const orth_trainer *t)
         "a rank",
         orth_selection_names[r->selection], (long long)r->n_latent, (long long)t->sae.d_model,
         (long long)r->batch, (long long)t->steps, t->grid.n_group, t->grid.n_shard,
-        omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", orth_kernels_reason(&usable),
+        orth_threads_count(), orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
         gib);
 }
 
@@ -104,7 +117,7 @@ void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
     *info = (orth_checkpoint_info){.tokens_seen = t->tokens_seen,
                                    .cursor = t->cursor,
                                    .data = t->fingerprint,
-                                   .threads = omp_get_max_threads(),
+                                   .threads = orth_threads_count(),
                                    .config = t->config_text};
     snprintf(info->program_version, sizeof info->program_version, "%s", ORTH_VERSION);
     snprintf(info->isa, sizeof info->isa, "%s", orth_kernels_get()->name);
@@ -216,8 +229,11 @@ static orth_status check_resumable(const orth_trainer *t, const char *path,
     orth_config saved;
     ORTH_TRY(orth_config_parse(info->config, (int64_t)strlen(info->config), path, NULL, 0, &saved));
     orth_status status = orth_config_compatible(&t->config, &saved, path);
+    int64_t planned = 0;
     if (status == ORTH_OK)
-        announce_schedule(t, run_length(&saved, info->data.rows, saved.recipe.batch));
+        status = run_length(&saved, info->data.rows, saved.recipe.batch, &planned);
+    if (status == ORTH_OK)
+        announce_schedule(t, planned);
     orth_config_free(&saved);
     return status;
 }
@@ -342,7 +358,8 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     ORTH_TRY(open_run_dir(t, world));
     ORTH_TRY(create_model(t));
     t->config.recipe = t->sae.recipe;
-    t->steps = run_length(config, orth_dataset_rows(t->dataset), t->sae.recipe.batch);
+    ORTH_TRY(orth_agree(
+        world, run_length(config, orth_dataset_rows(t->dataset), t->sae.recipe.batch, &t->steps)));
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
     announce(t);
     ORTH_TRY(init_or_resume(t, resume));

@@ -1,8 +1,9 @@
 #include <orthant/run/trainer.h>
 
-#include "trainer.h"
+#include "trainer_parts.h"
 
 #include <orthant/base/log.h>
+#include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
@@ -10,7 +11,6 @@
 #include <orthant/run/evaluate.h>
 
 #include <inttypes.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,30 +20,15 @@ typedef struct control {
     bool save; ///< write a checkpoint
 } control;
 
-static orth_status refuse_nonfinite(const orth_trainer *t, const orth_nonfinite *found)
-{
-    int64_t row;
-    const char *file = orth_dataset_locate(t->dataset, found->first_row, &row);
-    return orth_fail(
-        ORTH_ERR_DATA,
-        "%s: row %lld holds NaN or Inf (%lld such rows in this rank's part of step %lld); "
-        "mend the file or set data.nonfinite: skip",
-        file, (long long)row, (long long)found->count, (long long)t->sae.step + 1);
-}
-
 /* The next batch's own part, normalised and in place. The status is local. */
-static orth_status read_batch(orth_trainer *t, int64_t *skipped)
+static orth_status read_batch(orth_trainer *t, orth_nonfinite *found)
 {
     bool *valid;
-    orth_nonfinite found;
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_READ);
     int64_t batch = t->sae.recipe.batch, n = orth_range_size(orth_grid_reads(&t->grid, batch));
     float *x = orth_workspace_rows(&t->workspace, &t->sae, batch, &valid);
-    ORTH_TRY(orth_stream_next(t->stream, x, valid, &found));
-    if (found.count > 0 && t->config.data_nonfinite == ORTH_NONFINITE_ABORT)
-        return refuse_nonfinite(t, &found);
+    ORTH_TRY(orth_stream_next(t->stream, x, valid, found));
     orth_input_normalise(t->sae.recipe.input, t->sae.input_scale, n, t->sae.d_model, x);
-    *skipped = found.count;
     orth_phase_enter(&t->timer, back);
     return ORTH_OK;
 }
@@ -58,18 +43,24 @@ static bool checkpoint_due(const orth_trainer *t)
 }
 
 /* Agree on what signals and clocks ask for. Clocks differ: rank 0's counts. Signals may have
- * reached one rank only. */
+ * reached one rank only. Every start makes at least one step, however short its time: else a job
+ * that is requeued would never end. */
 static orth_status agree_control(orth_trainer *t, control *out)
 {
     bool stop, save;
     orth_signals_take(&stop, &save);
     if (t->grid.rank == 0) {
-        stop = stop || orth_time_limit_reached(&t->limit, orth_now());
+        bool began = t->sae.step > t->progress.first_step;
+        stop = stop || (began && orth_time_limit_reached(&t->limit, orth_now()));
         save = save || (t->sae.step > t->last_checkpoint_step && checkpoint_due(t));
     }
-    int flags[2] = {stop, save};
-    ORTH_TRY(orth_allreduce(flags, 2, MPI_INT, MPI_MAX, t->grid.world));
+    int flags[3] = {stop, save, orth_lock_lost(t->lock)};
+    ORTH_TRY(orth_allreduce(flags, 3, MPI_INT, MPI_MAX, t->grid.world));
     *out = (control){flags[0] != 0, flags[1] != 0};
+    if (flags[2])
+        return orth_fail(ORTH_ERR_ENVIRONMENT,
+                         "%s: another job has taken this run over; look at its lock file",
+                         t->config.run_dir);
     return ORTH_OK;
 }
 
@@ -79,8 +70,9 @@ static orth_status write_checkpoint(orth_trainer *t)
     double start = orth_now();
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_trainer_describe(t, &info);
-    orth_status status = orth_checkpoint_write(
-        t->config.run_dir, &t->sae, &info, t->config.checkpoint_verify, t->config.checkpoint_keep);
+    orth_status status =
+        orth_checkpoint_write(t->config.run_dir, &t->sae, &info, t->config.checkpoint_verify,
+                              t->config.checkpoint_keep, t->watchdog);
     orth_phase_enter(&t->timer, back);
     if (status != ORTH_OK)
         return status;
@@ -90,16 +82,21 @@ static orth_status write_checkpoint(orth_trainer *t)
     return ORTH_OK;
 }
 
-/* A checkpoint that the run can do without: when the storage fails, say so and try again later. */
-static orth_status save_and_go_on(orth_trainer *t)
+/* What a full disk takes from the records of a run is not worth the run. */
+static orth_status forgive(orth_trainer *t, orth_status status, const char *what)
 {
-    orth_status status = write_checkpoint(t);
     if (status != ORTH_ERR_STORAGE)
         return status;
     orth_progress_clear(&t->progress);
-    orth_checkpoint_forgive(
-        t->grid.world, status,
-        "the checkpoint was not written; training goes on and tries again later");
+    orth_checkpoint_forgive(t->grid.world, status, what);
+    return ORTH_OK;
+}
+
+/* A checkpoint that the run can do without: when the storage fails, say so and try again later. */
+static orth_status save_and_go_on(orth_trainer *t)
+{
+    ORTH_TRY(forgive(t, write_checkpoint(t),
+                     "the checkpoint was not written; training goes on and tries again later"));
     t->last_checkpoint = orth_now();
     return ORTH_OK;
 }
@@ -188,12 +185,24 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
     orth_step_report report;
     double start = orth_now(), rate;
     int64_t skipped = 0, step = t->sae.step + 1;
+    orth_nonfinite found = {0, -1};
     bool logged = step % t->config.log_every == 0 || step == t->steps;
-    ORTH_TRY(orth_agree(t->grid.world, read_batch(t, &skipped)));
+    ORTH_TRY(orth_agree(t->grid.world, read_batch(t, &found)));
+    ORTH_TRY(orth_nonfinite_agree(t->dataset, &found,
+                                  t->config.data_nonfinite == ORTH_NONFINITE_SKIP, t->grid.world,
+                                  &skipped));
     t->rows_skipped += skipped;
     ORTH_TRY(train_step(t, logged, &rate, &report));
-    ORTH_TRY(orth_agree(t->grid.world, log_step(t, &report, rate, logged, since, since_step)));
-    ORTH_TRY(evaluate(t));
+    ORTH_TRY(
+        forgive(t, orth_agree(t->grid.world, log_step(t, &report, rate, logged, since, since_step)),
+                "the metrics of a step were not written; training goes on"));
+    orth_status evaluated =
+        forgive(t, evaluate(t), "an evaluation was not written; training goes on");
+    if (evaluated != ORTH_OK) {
+        /* The steps done are worth a checkpoint, even though the run ends here. */
+        write_checkpoint(t);
+        return evaluated;
+    }
     orth_watchdog_beat(t->watchdog);
     orth_signals_describe(t->grid.rank, t->sae.step);
     orth_time_limit_step(&t->limit, orth_now() - start);
@@ -223,13 +232,15 @@ static orth_status loop(orth_trainer *t)
 
 static orth_status tell_end(orth_trainer *t, orth_status status)
 {
-    int64_t skipped = t->rows_skipped;
     orth_progress_clear(&t->progress);
-    ORTH_TRY(orth_allreduce(&skipped, 1, MPI_INT64_T, MPI_SUM, t->grid.world));
-    if (skipped > 0)
-        orth_log_warning("data.files: %lld rows with NaN or Inf were left out", (long long)skipped);
+    if (t->rows_skipped > 0)
+        orth_log_warning("data.files: %lld rows with NaN or Inf were left out",
+                         (long long)t->rows_skipped);
     orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     orth_progress_phases(t->timer.seconds);
+    int64_t memory = orth_peak_memory();
+    ORTH_TRY(orth_allreduce(&memory, 1, MPI_INT64_T, MPI_MAX, t->grid.world));
+    orth_log_info("peak memory of a rank %.2f GiB", (double)memory / 1073741824.0);
     if (status == ORTH_STOPPED)
         orth_log_info("stopped at step %" PRId64 " of %" PRId64 " with a checkpoint; run the same "
                       "command again to go on",

@@ -29,6 +29,9 @@ void orth_dense_scratch_free(orth_dense_scratch *scratch)
     memset(scratch, 0, sizeof *scratch);
 }
 
+/* Tokens that a thread decodes at a time; at most what the scratch holds. */
+enum { DECODED_TOKENS = 64 };
+
 static void decode_sparse(const orth_sae *sae, const orth_code *code, orth_range tokens, float *out)
 {
     int64_t d = sae->d_model;
@@ -62,9 +65,7 @@ orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_dense_s
                         float *out)
 {
     int64_t n_own = orth_range_size(sae->own);
-    /* Small enough for the threads to share the work, at most what the scratch holds. */
-    int64_t part = orth_partition_largest(code->n_token, omp_get_max_threads());
-    part = part < 1 ? 1 : part < ORTH_DENSE_TOKENS ? part : ORTH_DENSE_TOKENS;
+    const int64_t part = DECODED_TOKENS;
     memset(out, 0, (size_t)(code->n_token * sae->d_model) * sizeof *out);
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t t = 0; t < code->n_token; t += part) {

@@ -5,6 +5,7 @@
 #include <orthant/kern/norm.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/end_job.h>
 #include <orthant/sae/step.h>
 
 #include <math.h>
@@ -119,8 +120,11 @@ static orth_status rescale_encoder(orth_sae *sae)
     ORTH_TRY(orth_workspace_create(&probed, PROBES, false, &workspace));
     orth_status status =
         orth_agree(sae->grid->world, ORTH_ALLOCATE(PROBES * sae->d_model, "initialisation", &sums));
-    if (status == ORTH_OK)
-        status = orth_agree(sae->grid->world, measure_probes(&probed, &workspace, sums, &mean));
+    if (status == ORTH_OK) {
+        status = measure_probes(&probed, &workspace, sums, &mean);
+        if (status != ORTH_OK)
+            orth_end_job(sae->grid->world, status);
+    }
     for (int64_t i = 0;
          status == ORTH_OK && mean > 0.0 && i < orth_range_size(sae->own) * sae->d_model; i++)
         sae->weights.W_enc[i] = (float)((double)sae->weights.W_enc[i] / mean);

@@ -48,7 +48,7 @@ orth_status orth_sae_create(const orth_grid *grid, const orth_recipe *recipe, in
     if (sae.recipe.n_latent == 0)
         sae.recipe.n_latent = 16 * d_model;
     if (sae.recipe.aux_k == 0)
-        sae.recipe.aux_k = d_model / 2;
+        sae.recipe.aux_k = d_model > 1 ? d_model / 2 : 1;
     sae.own = orth_grid_latents(grid, sae.recipe.n_latent);
     orth_status status = arrays_create(&sae, trainable);
     if (status == ORTH_OK)

@@ -33,6 +33,10 @@ static void keep_largest(orth_candidates *c, int64_t slot, int64_t k, uint64_t *
     int64_t count = c->count[slot];
     if (count <= k)
         return;
+    if (k < 1) {
+        c->count[slot] = 0;
+        return;
+    }
     memcpy(scratch, keys, (size_t)count * sizeof *keys);
     uint64_t cut = orth_keys_kth(scratch, count, k);
     c->count[slot] = orth_keys_filter(keys, count, cut);

@@ -16,7 +16,7 @@ orth_status orth_learner_create(const orth_sae *sae, int64_t n_token, orth_learn
 {
     int64_t n_own = orth_range_size(sae->own), d = sae->d_model;
     int64_t rows = sae->recipe.clip > 0.0 || n_own < BLOCK_ROWS ? n_own : BLOCK_ROWS;
-    orth_learner learner = {.block_rows = rows};
+    orth_learner learner = {0};
     orth_status status = ORTH_ALLOCATE(rows * d, "gradient of W_enc", &learner.block.W_enc);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(rows * d, "gradient of W_dec", &learner.block.W_dec);

@@ -25,12 +25,20 @@ ENVIRONMENT = {
 TIMEOUT = 100
 
 
-class Result:
-    """How a run ended: the exit code and what it printed."""
+EACH = "a rank's exit code: "
 
-    def __init__(self, code, stdout, stderr):
+
+class Result:
+    """How a run ended: the exit code (of every rank, where each was asked), what it printed."""
+
+    def __init__(self, code, stdout, stderr, ranks):
+        lines = stderr.splitlines()
+        codes = [int(line[len(EACH):]) for line in lines if line.startswith(EACH)]
+        if len(codes) == ranks and code == 0:
+            assert len(set(codes)) == 1, f"exit codes {codes}:\n{stderr}"
+            code = codes[0]
         self.code, self.stdout, self.stderr = code, stdout, stderr
-        self.lines = [line for line in stderr.splitlines() if line.startswith("orthant:")]
+        self.lines = [line for line in lines if line.startswith("orthant:")]
         self.errors = [line for line in self.lines if line.startswith("orthant: error:")]
         self.warnings = [line for line in self.lines if line.startswith("orthant: warning:")]
 
@@ -47,17 +55,22 @@ def fast_folder():
 
 
 class Running:
-    """A started run. `ranks` 1 starts the program itself, without a launcher; `err` is a descriptor
-    that takes stderr instead of `said`."""
+    """A started run. `ranks` 1 starts the program itself, without a launcher. `prefix`: words
+    before the whole command; `launcher`: words in place of mpirun's. `err`: a descriptor that takes
+    stderr instead of `said`. `each`: ask every rank for its exit code; mpirun tells the first one's
+    only, and ends the other ranks after it, which would hide a rank that hangs."""
 
     all = []  # those that may still run
 
-    def __init__(self, arguments, ranks=1, env=None, cwd=None, launcher=None, err=None):
+    def __init__(self, arguments, ranks=1, env=None, cwd=None, prefix=(), launcher=None,
+                 err=None, each=False):
         command = [ORTHANT, *map(str, arguments)]
         if launcher is not None:
             command = [*launcher, *command]
         elif ranks > 1:
-            command = [*LAUNCHER, "-n", str(ranks), *command]
+            each_rank = ["sh", "-c", f'"$@"; echo "{EACH}$?" >&2', "sh"] if each else []
+            command = [*LAUNCHER, "-n", str(ranks), *each_rank, *command]
+        command = [*prefix, *command]
         self.command, self.ranks = command, ranks
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
@@ -91,7 +104,7 @@ class Running:
             raise AssertionError(f"hangs (ranks {alive} are alive): {shlex.join(self.command)}\n"
                                  f"{said}") from None
         self.out.seek(0)
-        result = Result(code, self.out.read(), self.said())
+        result = Result(code, self.out.read(), self.said(), self.ranks)
         self.close()
         return result
 
@@ -166,7 +179,7 @@ class Running:
 
 def run(arguments, ranks=1, timeout=None, **options):
     """Run to the end; see Running."""
-    return Running(arguments, ranks, **options).wait(timeout)
+    return Running(arguments, ranks, each=True, **options).wait(timeout)
 
 
 def metrics(path, torn=False):

@@ -39,7 +39,7 @@ class Checkpoints(support.Case):
         cls.addClassCleanup(maker.doCleanups)
         write_activations(maker.path("data.h5"), tokens(300, 16))
         config = maker.config(run__dir=maker.path("run"))
-        maker.check_success(run(["train", config], 3))
+        maker.check_success(run(["train", config], 3, env={"OMP_NUM_THREADS": "1"}))
 
     def noop(self):
         """Only makes the run."""
@@ -231,6 +231,20 @@ class Faults(Checkpoints):
 
 
 class Resume(Checkpoints):
+    def test_other_machine(self):  # 27: says whether the continuation is exact
+        for env, ranks, word in (({}, 3, "bit for bit"), ({}, 2, "the grid differs"),
+                                 ({"OMP_NUM_THREADS": "2"}, 3, "threads, kernels or libraries"),
+                                 ({"ORTHANT_ISA": "reference"}, 3, "threads, kernels or lib")):
+            shutil.rmtree(self.run_dir)
+            shutil.copytree(self.maker.path("run"), self.run_dir)
+            result = run(["train", self.config(run__steps=9)], ranks, cwd=self.folder,
+                         env={"OMP_NUM_THREADS": "1", **env})
+            self.check_success(result)
+            told = [line for line in result.lines if "resuming from" in line]
+            self.assertEqual(len(told), 1)
+            for part in (self.file_said(8), "step 8 of 9", "1 x 3 ranks", "1 thread", word):
+                self.assertIn(part, told[0])
+
     def test_auto(self):
         before = support.checkpoint(self.file(8))
         result = self.train(3)  # finished: nothing to do

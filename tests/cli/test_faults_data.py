@@ -52,14 +52,12 @@ class Data(support.Case):
 
 
 class Faults(Data):
-    def refused(self, files, *words, launcher=(), **keys):
+    def refused(self, files, *words, prefix=(), **keys):
         """Refused at 1 and 3 ranks, before anything is written into run.dir."""
         config = self.config(*files, **keys)
         for ranks in RANKS:
-            command = [*launcher, *(support.LAUNCHER + ["-n", str(ranks)] if ranks > 1 else [])]
             with self.subTest(words=words, ranks=ranks):
-                result = run(["train", config], ranks, cwd=self.folder,
-                             launcher=command or None)
+                result = run(["train", config], ranks, cwd=self.folder, prefix=prefix)
                 self.check_failure(result, 3, *words)
                 self.assertFalse(os.path.exists(self.path("run")), "run.dir was made")
 
@@ -137,11 +135,11 @@ class Faults(Data):
         os.chmod(path, 0)
         # root may read everything, unless it has given that up
         powers = "--bounding-set=-dac_override,-dac_read_search"
-        launcher = ("setpriv", powers) if os.geteuid() == 0 else ()
-        self.refused([path], path, "ermission denied", launcher=launcher)
+        prefix = ("setpriv", powers) if os.geteuid() == 0 else ()
+        self.refused([path], path, "ermission denied", prefix=prefix)
         locked = self.path("locked")
         os.mkdir(locked, 0)
-        self.refused([os.path.join(locked, "*.h5")], locked, "permissions", launcher=launcher)
+        self.refused([os.path.join(locked, "*.h5")], locked, "permissions", prefix=prefix)
         os.chmod(locked, 0o700)
 
     def test_shrinks(self):  # 43

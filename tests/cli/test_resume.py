@@ -152,9 +152,9 @@ class Others(Resume):
     def test_killed_everywhere(self):
         """SIGKILL at many instants, checkpoints being written or not: never an error, never a
         step lost or repeated, no partial file left (FAULTS 1 to 4)."""
-        keys = {"run__steps": 80, "checkpoint__every": 2, **TOPK}
+        keys = {"run__steps": 80, "checkpoint__every": 2, "train__batch": 500, **TOPK}
         self.train("whole", (1, 2), **{**keys, "checkpoint__every": 80})
-        for step in range(3, 80, 9):
+        for step in range(3, 80, 12):
             self.train_and_kill("killed", (1, 2), step, **keys)
         self.train("killed", (1, 2), **keys)
         self.check_equal(support.checkpoint(self.path("killed"), 80),

@@ -83,7 +83,7 @@ START_TEST(a_model_without_optimizer)
     ck_agree(orth_grid_create(MPI_COMM_WORLD, 1, ranks(), &grid) == ORTH_OK);
     ck_agree(make_sae(&grid, 37, 8, 0, false, &sae) == ORTH_OK);
     values(&sae, true);
-    ck_agree(orth_checkpoint_write(run_dir, &sae, &info, true, 2) == ORTH_OK);
+    ck_agree(orth_checkpoint_write(run_dir, &sae, &info, true, 2, NULL) == ORTH_OK);
     memset(sae.weights.b_dec, 0, 8 * sizeof(float));
     step_path(path, sizeof path, run_dir, 0);
     ck_agree(orth_checkpoint_read(path, &sae) == ORTH_OK);

@@ -81,9 +81,6 @@ orth_status orth_h5_close(orth_h5_file *file);
  */
 orth_status orth_h5_reserve(orth_h5_file *file, int64_t bytes);
 
-/** Bring what was written to the file, and its metadata. Collective; agreed. */
-orth_status orth_h5_flush(orth_h5_file *file);
-
 const char *orth_h5_path(const orth_h5_file *file);
 
 /** The names of the datasets and groups in a group ("/"), as "a, b, c/" ("" when none), cut to

@@ -42,6 +42,13 @@ orth_status orth_stream_open(orth_dataset *dataset, const orth_stream_options *o
  */
 orth_status orth_stream_next(orth_stream *stream, float *x, bool *finite, orth_nonfinite *found);
 
+/**
+ * Agree what the ranks found in their parts of a batch: *count rows in all. Unless `skip`, any such
+ * row is ORTH_ERR_DATA, which names the first of them and its file. Collective over `comm`; agreed.
+ */
+orth_status orth_nonfinite_agree(const orth_dataset *dataset, const orth_nonfinite *found,
+                                 bool skip, MPI_Comm comm, int64_t *count);
+
 /** Where the batch after the last one given starts. */
 orth_cursor orth_stream_cursor(const orth_stream *stream);
 

@@ -16,7 +16,7 @@ typedef struct orth_adam {
 } orth_adam;
 
 /**
- * The inner kernels, one set for each instruction set, chosen once at start (orth_kernels_choose).
+ * The inner kernels, one set for each instruction set, chosen once at start (orth_kernels_get).
  * All sets give the same bits: products are fused multiply-adds in an order that the comments fix.
  * None allocates, communicates or starts threads.
  *

@@ -3,6 +3,7 @@
 
 #include <orthant/io/dataset.h>
 #include <orthant/io/stream.h>
+#include <orthant/par/watchdog.h>
 #include <orthant/sae/model.h>
 
 #include <stdbool.h>
@@ -34,12 +35,14 @@ typedef struct orth_checkpoint_info {
  * are never touched before the new one stands. Collective over the grid's world; agreed status.
  * ORTH_ERR_STORAGE when it cannot be written: the partial file is gone and the run can go on.
  * ORTH_ERR_NONFINITE, and nothing is written, when a weight or a moment is not finite.
+ * `watchdog` (NULL allowed) is told after each array, since a large one takes long.
  * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries, program_version
  * and config; the rest comes from `sae`. Arrays that `sae` does not have (moments, averages) are
  * left out. Memory: 4 bytes for each row that the rank writes, and about 4 MiB.
  */
 orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
-                                  const orth_checkpoint_info *info, bool verify, int64_t keep);
+                                  const orth_checkpoint_info *info, bool verify, int64_t keep,
+                                  orth_watchdog *watchdog);
 
 /**
  * Make a warning of a failure that the run survives, such as a checkpoint that could not be
@@ -62,7 +65,7 @@ void orth_checkpoint_info_free(orth_checkpoint_info *info);
 orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
 
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
-orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);
+orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm, orth_watchdog *watchdog);
 
 /**
  * The newest checkpoint in `<run_dir>/checkpoints` that verifies, as an owned path (free), or NULL

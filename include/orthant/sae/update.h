@@ -6,11 +6,10 @@
 
 /** Buffers of the update. */
 typedef struct orth_learner {
-    int64_t block_rows;        ///< own latents whose gradient is held at a time
-    orth_block_gradient block; ///< (block_rows, ...)
+    orth_block_gradient block; ///< the whole shard with a clip norm, else a block: (rows, ...)
     float *values;             ///< (threads, n_token)
     double *b_dec;             ///< (d_model) gradient of b_dec
-    double *square;            ///< (block_rows) of the gradient norm
+    double *square;            ///< (rows) of the gradient norm
 } orth_learner;
 
 /** Allocate for `n_token` tokens a group. With a clip norm the whole shard's gradient is held,

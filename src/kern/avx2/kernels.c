@@ -33,24 +33,14 @@ static void chain(int64_t d, const float *x, const float *w, const float *bias, 
 static int64_t keep(const float *row, int64_t n, float above, uint32_t first, uint64_t *keys)
 {
     int64_t count = 0, i = 0;
-    __m256 limit = _mm256_set1_ps(above);
-    for (; i < n; i += 8) {
-        unsigned mask;
-        if (i + 8 <= n) {
-            __m256 value = _mm256_loadu_ps(row + i);
-            mask = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(value, limit, _CMP_NLE_UQ));
-        } else {
-            mask = 0;
-            for (int64_t l = i; l < n; l++)
-                mask |= (unsigned)!(row[l] <= above) << (l - i);
-        }
-        for (; mask; mask &= mask - 1) {
-            uint32_t l = (uint32_t)i + (uint32_t)__builtin_ctz(mask), bits;
-            memcpy(&bits, row + l, sizeof bits);
-            keys[count++] = (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + l);
-        }
+    const __m256 limit = _mm256_set1_ps(above);
+    for (; i + 8 <= n; i += 8) {
+        __m256 value = _mm256_loadu_ps(row + i);
+        /* Few pass: what is left of eight goes one by one. */
+        if (_mm256_movemask_ps(_mm256_cmp_ps(value, limit, _CMP_NLE_UQ)))
+            count += rows_keep(row, i, i + 8, above, first, keys + count);
     }
-    return count;
+    return count + rows_keep(row, i, n, above, first, keys + count);
 }
 
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",

@@ -60,14 +60,7 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
             store_keys(_mm512_extracti64x4_epi64(bits, 1), _mm512_extracti64x4_epi64(latents, 1),
                        (__mmask8)(mask >> 8), keys + count);
     }
-    for (; i < n; i++)
-        if (!(row[i] <= above)) {
-            uint32_t bits;
-            memcpy(&bits, row + i, sizeof bits);
-            keys[count++] =
-                (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + (uint32_t)i);
-        }
-    return count;
+    return count + rows_keep(row, i, n, above, first, keys + count);
 }
 
 const orth_kernels orth_kernels_avx512 = {.name = "avx512",

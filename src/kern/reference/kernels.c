@@ -18,15 +18,7 @@ static void chain(int64_t d, const float *x, const float *w, const float *bias, 
 
 static int64_t keep(const float *row, int64_t n, float above, uint32_t first, uint64_t *keys)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (!(row[i] <= above)) {
-            uint32_t bits;
-            memcpy(&bits, row + i, sizeof bits);
-            keys[count++] =
-                (uint64_t)(bits & 0x7fffffffu) << 32 | (uint32_t) ~(first + (uint32_t)i);
-        }
-    return count;
+    return rows_keep(row, 0, n, above, first, keys);
 }
 
 const orth_kernels orth_kernels_reference = {.name = "reference",

@@ -1,5 +1,5 @@
-#ifndef ORTHANT_SRC_RUN_TRAINER_H
-#define ORTHANT_SRC_RUN_TRAINER_H
+#ifndef ORTHANT_SRC_RUN_TRAINER_PARTS_H
+#define ORTHANT_SRC_RUN_TRAINER_PARTS_H
 
 /** The parts of a training run, shared by its preparation (prepare.c) and its loop (trainer.c). */
 
