@@ -10,11 +10,11 @@ from trajectories import Group
 
 # Every selection and both recipes on more than one shard and on more than one token group.
 ON_GRIDS = {
-    (1, 2): ["topafa_afa", "gao"],
-    (2, 1): ["batchtopk", "topafa"],
+    (1, 2): ["topafa_afa"],
+    (2, 1): ["batchtopk"],
     (2, 2): ["topafa_afa", "gao_layernorm_clip"],
-    (1, 3): ["batchtopk", "topk_afa"],
-    (3, 1): ["topk_raw_input", "gao"],
+    (1, 3): ["batchtopk"],
+    (3, 1): ["gao", "topk_afa"],
 }
 
 
