@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+    "OMPI_MCA_mpi_yield_when_idle": "1",  # other tests run at the same time
 }
 # Seconds. Nothing in these tests takes so long unless it hangs.
 TIMEOUT = 100

