@@ -233,11 +233,6 @@ static orth_status check_resumable(orth_trainer *t, const char *path,
     int64_t planned = 0;
     if (status == ORTH_OK)
         status = run_length(&saved, info->data.rows, saved.recipe.batch, &planned);
-    if (status == ORTH_OK && info->step > t->steps)
-        status = orth_fail(ORTH_ERR_USAGE,
-                           "run.steps: %s is at step %lld, past the %lld steps asked for; ask for "
-                           "more, or name an earlier checkpoint by --resume",
-                           path, (long long)info->step, (long long)t->steps);
     if (status == ORTH_OK)
         announce_schedule(t, planned);
     orth_config_free(&saved);
@@ -261,14 +256,13 @@ static const char *continuation(const orth_trainer *t, const orth_checkpoint_inf
 static void announce_resume(const orth_trainer *t, const char *path,
                             const orth_checkpoint_info *info)
 {
-    if (info->step == t->steps)
-        orth_log_info("%s: all %lld steps are done; raise the length of the run to go on", path,
+    orth_log_info("resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, %s; "
+                  "the continuation is %s",
+                  path, (long long)info->step, (long long)t->steps, info->n_group, info->n_shard,
+                  info->threads, info->isa, continuation(t, info));
+    if (info->step >= t->steps)
+        orth_log_info("all %lld steps are done already; ask for more to go on",
                       (long long)t->steps);
-    else
-        orth_log_info("resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, "
-                      "%s; the continuation is %s",
-                      path, (long long)info->step, (long long)t->steps, info->n_group,
-                      info->n_shard, info->threads, info->isa, continuation(t, info));
 }
 
 /* `own`: the checkpoint is in run.dir, which then has this step. */
@@ -329,7 +323,10 @@ static orth_status init_or_resume(orth_trainer *t, const char *resume)
 static orth_status open_outputs(orth_trainer *t)
 {
     orth_status status = ORTH_OK;
-    ORTH_TRY(orth_run_dir_write(t->config.run_dir, "config.yaml", t->config_text, t->grid.world));
+    /* A shorter length than what is done changes nothing. */
+    if (t->sae.step <= t->steps)
+        ORTH_TRY(
+            orth_run_dir_write(t->config.run_dir, "config.yaml", t->config_text, t->grid.world));
     if (t->grid.rank == 0)
         status = orth_metrics_open(t->config.run_dir, t->sae.step, &t->metrics);
     return orth_agree(t->grid.world, status);

@@ -79,7 +79,7 @@ class Train(support.Case):
             self.assertEqual(result.stdout, "")
             self.assertNotIn("\r", result.stderr)
             self.assertRegex(result.lines[0] + result.lines[1],
-                             "topk, 128 latents .*batch 100, 24 steps; grid .* kernels .*GiB")
+                             "topk, 128 latents .*batch 100, 24 steps; grid .* kernels .*MiB")
             steps = [line for line in result.lines if line.startswith("orthant: step ")]
             self.assertEqual(len(steps), 5)
             self.assertRegex(steps[1], r"step 10/24 \(41.7%\) +loss [0-9.]+ +L0 8.0 +dead [0-9]+ +"
