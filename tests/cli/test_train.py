@@ -161,6 +161,19 @@ class Train(support.Case):
                 result = run(["train", self.config(run_dir)], ranks, cwd=self.folder)
                 self.check_failure(result, 4, run_dir, "run.dir")
 
+    def test_long_paths(self):  # FAULTS 56
+        for ranks in (1, 3):
+            for length in (300, 3900, 4050):
+                run_dir = os.path.join(*["d" * 99] * (length // 100)) + f"/run-{ranks}"
+                os.makedirs(self.path(os.path.dirname(run_dir)), exist_ok=True)
+                result = run(["train", self.config(run_dir, run__steps=2)], ranks,
+                             cwd=self.folder)
+                if length < 4000:
+                    self.check_success(result)
+                    self.assertEqual(support.steps(self.path(run_dir)), [2])
+                else:
+                    self.check_failure(result, 4, "dddd", "characters")
+
     def test_checkpoint(self):
         self.train(ranks=3, grid__n_shard=3, train__ema=0.9, run__steps=12, checkpoint__every=4)
         self.assertEqual(support.steps(self.run_dir), [8, 12])
