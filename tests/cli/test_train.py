@@ -174,6 +174,18 @@ class Train(support.Case):
                 else:
                     self.check_failure(result, 4, "dddd", "characters")
 
+    def test_file_limit(self):  # FAULTS 17, 18
+        """A checkpoint that does not fit is a warning; the last one that does not, an error."""
+        keys = {"model__n_latent": 2000, "checkpoint__every": 10}
+        result = run(["train", self.config(**keys)], prefix=("prlimit", "--fsize=1000000"),
+                     cwd=self.folder)
+        self.check_failure(result, 4, "run/checkpoints", "MiB", "ulimit -f")
+        self.assertEqual("\n".join(result.warnings).count("training goes on"), 2)
+        self.assertEqual(os.listdir(self.path("run", "checkpoints")), [])
+        self.assertEqual(support.metrics(self.run_dir)[-1]["step"], 24)
+        self.train(**keys)
+        self.assertEqual(support.steps(self.run_dir), [20, 24])
+
     def test_checkpoint(self):
         self.train(ranks=3, grid__n_shard=3, train__ema=0.9, run__steps=12, checkpoint__every=4)
         self.assertEqual(support.steps(self.run_dir), [8, 12])
