@@ -1,3 +1,5 @@
+#include "output.h"
+
 #include <orthant/app/verb.h>
 
 #include <orthant/base/log.h>
@@ -48,6 +50,7 @@ static orth_status open_session(const orth_call *call, MPI_Comm world, session *
     if (s->batch == 0)
         s->batch = s->source.config.recipe.batch;
     ORTH_TRY(orth_dataset_open(files, n_file, s->source.config.data_dataset, world, &s->dataset));
+    ORTH_TRY(orth_output_check("out", s->out, s->source.path, s->dataset, world));
     if (s->batch > orth_dataset_rows(s->dataset))
         s->batch = orth_dataset_rows(s->dataset);
     ORTH_TRY(orth_model_grid(&s->source, s->batch, world, &s->grid));

@@ -1,3 +1,5 @@
+#include "output.h"
+
 #include <orthant/app/verb.h>
 
 #include <orthant/run/evaluate.h>
@@ -48,6 +50,8 @@ static orth_status open_session(const orth_call *call, MPI_Comm world, orth_eval
     if (s->json_path)
         ORTH_TRY(orth_json_file_open(s->json_path, world, &s->json));
     ORTH_TRY(orth_dataset_open(files, n_file, s->source.config.data_dataset, world, &s->dataset));
+    if (s->json_path)
+        ORTH_TRY(orth_output_check("json", s->json_path, s->source.path, s->dataset, world));
     ORTH_TRY(orth_model_grid(&s->source, how->batch, world, &s->grid));
     return orth_model_load(&s->source, &s->grid, &s->sae);
 }

@@ -104,6 +104,8 @@ static orth_status show_checkpoint(const char *path, bool verify, MPI_Comm world
 static orth_status show_run(const char *path, bool verify, MPI_Comm world, bool speaks)
 {
     char *newest = NULL;
+    if (verify)
+        ORTH_TRY(orth_checkpoint_verify_all(path, world));
     ORTH_TRY(orth_checkpoint_find(path, world, false, &newest));
     if (!newest)
         return orth_fail(ORTH_ERR_DATA,
@@ -185,7 +187,7 @@ static orth_status read_activations(const char *path, const char *dataset, bool 
         status = orth_activation_stats_print(&figures);
     orth_activation_stats_free(&figures);
     if (verify)
-        orth_info_line(speaks, "checksums", "every row was read");
+        orth_info_line(speaks, "checksums", "none in this file; every row was read");
     return orth_agree(world, status);
 }
 

@@ -247,6 +247,16 @@ const orth_table_file *orth_table_find(const orth_dataset *dataset, int64_t row)
     return &dataset->files[low];
 }
 
+int64_t orth_dataset_files(const orth_dataset *dataset)
+{
+    return dataset->n_file;
+}
+
+const char *orth_dataset_file(const orth_dataset *dataset, int64_t index)
+{
+    return dataset->files[index].path;
+}
+
 const char *orth_dataset_locate(const orth_dataset *dataset, int64_t row, int64_t *row_in_file)
 {
     const orth_table_file *file = orth_table_find(dataset, row);

@@ -62,10 +62,12 @@ orth_status orth_grid_choose(int size, int64_t n_latent, int64_t batch, int64_t 
         }
     }
     if (least < 0.0)
-        return orth_fail(ORTH_ERR_USAGE,
-                         "grid.n_group, grid.n_shard: no grid of %d ranks has n_group %lld and "
-                         "n_shard %lld (0 is auto); their product must be %d",
-                         size, (long long)fixed_group, (long long)fixed_shard, size);
+        return orth_fail(
+            ORTH_ERR_USAGE,
+            "grid.n_group, grid.n_shard: the number of ranks, %d, is not a multiple of what is set "
+            "(%lld); start other ranks, or set both so that their product is %d",
+            size, (long long)(fixed_group ? fixed_group : 1) * (fixed_shard ? fixed_shard : 1),
+            size);
     return ORTH_OK;
 }
 

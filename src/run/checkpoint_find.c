@@ -175,7 +175,20 @@ static orth_status try_one(search *s, const char *path, bool *usable)
     return ORTH_OK;
 }
 
-static orth_status search_newest_first(search *s, char **out)
+/* A damaged checkpoint must not count among those that are kept, or a good one would go for it. */
+static void set_aside(const search *s, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        char *path = NULL, *aside = NULL;
+        if (orth_checkpoint_path(s->run_dir, s->steps[i], false, &path) == ORTH_OK &&
+            orth_path_format(&aside, "%s.damaged", path) == ORTH_OK && rename(path, aside) == 0)
+            orth_log_warning("the damaged checkpoint is kept as %s", aside);
+        free(aside);
+        free(path);
+    }
+}
+
+static orth_status search_newest_first(search *s, int64_t *passed_over, char **out)
 {
     for (int64_t i = 0; i < s->count; i++) {
         char *path = NULL;
@@ -187,6 +200,7 @@ static orth_status search_newest_first(search *s, char **out)
                 orth_log_warning("%s: using this earlier checkpoint, of step %lld", path,
                                  (long long)s->steps[i]);
             *out = path;
+            *passed_over = i;
             return ORTH_OK;
         }
         free(path);
@@ -204,14 +218,39 @@ orth_status orth_checkpoint_find(const char *run_dir, MPI_Comm comm, bool clean,
 {
     int rank;
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    int64_t passed_over = 0;
     search s = {.run_dir = run_dir, .comm = comm};
     *out = NULL;
     orth_status status = list_for_all(&s);
     if (status == ORTH_OK)
-        status = search_newest_first(&s, out);
-    if (status == ORTH_OK && clean && rank == 0)
+        status = search_newest_first(&s, &passed_over, out);
+    if (status == ORTH_OK && clean && rank == 0) {
         remove_partial(run_dir);
+        set_aside(&s, passed_over);
+    }
     free(s.newest_error);
+    orth_free(s.steps);
+    return status;
+}
+
+static orth_status verify_each(search *s)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        char *path = NULL;
+        ORTH_TRY(orth_agree(s->comm, orth_checkpoint_path(s->run_dir, s->steps[i], false, &path)));
+        orth_status status = orth_checkpoint_verify(path, s->comm, NULL);
+        free(path);
+        ORTH_TRY(status);
+    }
+    return ORTH_OK;
+}
+
+orth_status orth_checkpoint_verify_all(const char *run_dir, MPI_Comm comm)
+{
+    search s = {.run_dir = run_dir, .comm = comm};
+    orth_status status = list_for_all(&s);
+    if (status == ORTH_OK)
+        status = verify_each(&s);
     orth_free(s.steps);
     return status;
 }

@@ -51,7 +51,8 @@ const orth_key orth_keys[] = {
     {"run.seed", ORTH_KEY_INTEGER, FIELD(recipe.seed), "49", NULL, FROM(0), NULL, BINDS,
      "Seed of the initial weights and of the order of tokens."},
     {"run.max_time", ORTH_KEY_TIME, FIELD(run_max_time), "none", "none", ANY, NULL, FREE,
-     "Wall-clock time after which the run writes a checkpoint and stops with exit code 75."},
+     "Wall-clock time within which the run writes a checkpoint and stops with exit code 75; the "
+     "longest step and checkpoint so far are kept in reserve, each start makes a step at least."},
     {"run.watchdog", ORTH_KEY_TIME, FIELD(run_watchdog), "00:30:00", "none", ANY, NULL, FREE,
      "Time without progress after which the job is ended, naming rank and phase."},
     {"run.rollback", ORTH_KEY_INTEGER, FIELD(run_rollback), "none", "none", FROM_TO(1, COUNT_MOST),
@@ -178,7 +179,9 @@ const orth_key orth_keys[] = {
     {"log.every", ORTH_KEY_INTEGER, FIELD(log_every), "10", NULL, FROM_TO(1, COUNT_MOST), NULL,
      FREE, "Steps between lines of the metrics."},
     {"log.codes", ORTH_KEY_BOOLEAN, FIELD(log_codes), "false", NULL, ANY, NULL, FREE,
-     "Add code_hash to the metrics: equal codes give equal hashes on any grid."},
+     "Add code_hash to the metrics. For equal weights it is equal on any grid; from the second "
+     "step "
+     "on weights of different grids differ by rounding, and so may their codes."},
     {NULL, ORTH_KEY_STRING, 0, NULL, NULL, ANY, NULL, FREE, NULL},
 };
 

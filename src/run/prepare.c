@@ -95,16 +95,16 @@ static void announce(const orth_trainer *t)
 {
     const orth_recipe *r = &t->sae.recipe;
     int usable;
-    double gib = (double)(orth_range_size(t->sae.own) * t->sae.d_model) * 4.0 *
-                 (6.0 + (r->ema > 0.0 ? 2.0 : 0.0) + (r->clip > 0.0 ? 2.0 : 0.0)) / 1073741824.0;
+    double mib = (double)(orth_range_size(t->sae.own) * t->sae.d_model) * 4.0 *
+                 (6.0 + (r->ema > 0.0 ? 2.0 : 0.0) + (r->clip > 0.0 ? 2.0 : 0.0)) / 1048576.0;
     orth_log_info(
         "%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
-        "shards), %d thread%s a rank, kernels %s; weights, moments and gradients %.2f GiB "
+        "shards), %d thread%s a rank, kernels %s; weights, moments and gradients %.1f MiB "
         "a rank",
         orth_selection_names[r->selection], (long long)r->n_latent, (long long)t->sae.d_model,
         (long long)r->batch, (long long)t->steps, t->grid.n_group, t->grid.n_shard,
         orth_threads_count(), orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
-        gib);
+        mib);
 }
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
@@ -205,11 +205,12 @@ static orth_status check_data(const orth_trainer *t, const char *path,
 }
 
 /* The decay of the learning rate ends with the run: with another length it is another schedule. */
-static void announce_schedule(const orth_trainer *t, int64_t planned)
+static void announce_schedule(orth_trainer *t, int64_t planned)
 {
     double share = t->sae.recipe.decay;
     if (share <= 0.0 || planned == t->steps)
         return;
+    t->other_schedule = true;
     orth_log_warning("train.decay: the run now has %lld steps, the checkpoint's had %lld: the "
                      "learning rate falls after step %.0f instead of %.0f",
                      (long long)t->steps, (long long)planned,
@@ -217,7 +218,7 @@ static void announce_schedule(const orth_trainer *t, int64_t planned)
 }
 
 /* Data first: other defaults follow from another width. */
-static orth_status check_resumable(const orth_trainer *t, const char *path,
+static orth_status check_resumable(orth_trainer *t, const char *path,
                                    const orth_checkpoint_info *info)
 {
     ORTH_TRY(check_data(t, path, info));
@@ -232,28 +233,42 @@ static orth_status check_resumable(const orth_trainer *t, const char *path,
     int64_t planned = 0;
     if (status == ORTH_OK)
         status = run_length(&saved, info->data.rows, saved.recipe.batch, &planned);
+    if (status == ORTH_OK && info->step > t->steps)
+        status = orth_fail(ORTH_ERR_USAGE,
+                           "run.steps: %s is at step %lld, past the %lld steps asked for; ask for "
+                           "more, or name an earlier checkpoint by --resume",
+                           path, (long long)info->step, (long long)t->steps);
     if (status == ORTH_OK)
         announce_schedule(t, planned);
     orth_config_free(&saved);
     return status;
 }
 
-static void announce_resume(const orth_trainer *t, const char *path,
-                            const orth_checkpoint_info *info)
+/* How the continuation compares with a run that was never stopped. */
+static const char *continuation(const orth_trainer *t, const orth_checkpoint_info *info)
 {
     orth_checkpoint_info now;
     orth_trainer_describe(t, &now);
-    bool same_grid = info->n_group == t->grid.n_group && info->n_shard == t->grid.n_shard;
-    bool same_machine = info->threads == now.threads && !strcmp(info->isa, now.isa) &&
-                        !strcmp(info->libraries, now.libraries);
-    orth_log_info(
-        "resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, %s; the "
-        "continuation is %s",
-        path, (long long)info->step, (long long)t->steps, info->n_group, info->n_shard,
-        info->threads, info->isa,
-        same_grid && same_machine ? "bit for bit that of an undisturbed run"
-        : same_grid               ? "exact up to rounding: threads, kernels or libraries differ"
-                                  : "exact up to rounding: the grid differs");
+    if (info->n_group != t->grid.n_group || info->n_shard != t->grid.n_shard)
+        return "exact up to rounding: the grid differs";
+    if (info->threads != now.threads || strcmp(info->isa, now.isa) != 0 ||
+        strcmp(info->libraries, now.libraries) != 0)
+        return "exact up to rounding: threads, kernels or libraries differ";
+    return t->other_schedule ? "bit for bit that of this schedule from this checkpoint on"
+                             : "bit for bit that of an undisturbed run";
+}
+
+static void announce_resume(const orth_trainer *t, const char *path,
+                            const orth_checkpoint_info *info)
+{
+    if (info->step == t->steps)
+        orth_log_info("%s: all %lld steps are done; raise the length of the run to go on", path,
+                      (long long)t->steps);
+    else
+        orth_log_info("resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, "
+                      "%s; the continuation is %s",
+                      path, (long long)info->step, (long long)t->steps, info->n_group,
+                      info->n_shard, info->threads, info->isa, continuation(t, info));
 }
 
 /* `own`: the checkpoint is in run.dir, which then has this step. */
@@ -283,7 +298,7 @@ static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, 
         if (t->grid.rank == 0 && !file)
             status = orth_fail(ORTH_ERR_USAGE,
                                "--resume %s: there is no such checkpoint; give a path "
-                               "below run.dir/checkpoints, auto or never",
+                               "of a checkpoint file, auto or never",
                                resume);
         if (file)
             fclose(file);

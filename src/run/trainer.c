@@ -47,15 +47,17 @@ static bool checkpoint_due(const orth_trainer *t)
  * that is requeued would never end. */
 static orth_status agree_control(orth_trainer *t, control *out)
 {
-    bool stop, save;
-    orth_signals_take(&stop, &save);
+    bool asked, save;
+    orth_signals_take(&asked, &save);
+    bool stop = asked;
     if (t->grid.rank == 0) {
         bool began = t->sae.step > t->progress.first_step;
         stop = stop || (began && orth_time_limit_reached(&t->limit, orth_now()));
         save = save || (t->sae.step > t->last_checkpoint_step && checkpoint_due(t));
     }
-    int flags[3] = {stop, save, orth_lock_lost(t->lock)};
-    ORTH_TRY(orth_allreduce(flags, 3, MPI_INT, MPI_MAX, t->grid.world));
+    int flags[4] = {stop, save, orth_lock_lost(t->lock), asked};
+    ORTH_TRY(orth_allreduce(flags, 4, MPI_INT, MPI_MAX, t->grid.world));
+    t->stopped_by = flags[3] ? "a signal" : "run.max_time";
     *out = (control){flags[0] != 0, flags[1] != 0};
     if (flags[2])
         return orth_fail(ORTH_ERR_ENVIRONMENT,
@@ -242,9 +244,9 @@ static orth_status tell_end(orth_trainer *t, orth_status status)
     ORTH_TRY(orth_allreduce(&memory, 1, MPI_INT64_T, MPI_MAX, t->grid.world));
     orth_log_info("peak memory of a rank %.2f GiB", (double)memory / 1073741824.0);
     if (status == ORTH_STOPPED)
-        orth_log_info("stopped at step %" PRId64 " of %" PRId64 " with a checkpoint; run the same "
-                      "command again to go on",
-                      t->sae.step, t->steps);
+        orth_log_info("stopped by %s at step %" PRId64 " of %" PRId64
+                      " with a checkpoint; run the same command again to go on",
+                      t->stopped_by, t->sae.step, t->steps);
     else
         orth_log_info("done: %" PRId64 " steps, %" PRId64 " tokens; the model is in %s/checkpoints",
                       t->sae.step, t->tokens_seen, t->config.run_dir);

@@ -31,10 +31,12 @@ typedef struct orth_trainer {
     orth_phase_timer timer;
     orth_time_limit limit;
     orth_watchdog *watchdog;
-    int64_t steps;        ///< of the whole run
-    orth_cursor cursor;   ///< the first token that no done step has used
-    int64_t tokens_seen;  ///< by the steps done
-    int64_t rows_skipped; ///< rows of weight zero so far, this process's start on
+    int64_t steps;          ///< of the whole run
+    bool other_schedule;    ///< resumed with another learning-rate schedule than the checkpoint's
+    const char *stopped_by; ///< why the run ends early: a signal or the time limit
+    orth_cursor cursor;     ///< the first token that no done step has used
+    int64_t tokens_seen;    ///< by the steps done
+    int64_t rows_skipped;   ///< rows of weight zero so far, this process's start on
     double started;
     double last_checkpoint;       ///< when it was written
     int64_t last_checkpoint_step; ///< -1: none yet

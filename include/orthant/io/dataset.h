@@ -28,6 +28,10 @@ void orth_dataset_close(orth_dataset *dataset);
 int64_t orth_dataset_rows(const orth_dataset *dataset);
 int64_t orth_dataset_width(const orth_dataset *dataset);
 
+/** The files of the table, after globs were expanded, and their paths. */
+int64_t orth_dataset_files(const orth_dataset *dataset);
+const char *orth_dataset_file(const orth_dataset *dataset, int64_t index);
+
 /** The file that holds global row `row`, and the row's index in it. */
 const char *orth_dataset_locate(const orth_dataset *dataset, int64_t row, int64_t *row_in_file);
 

@@ -67,12 +67,17 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
 orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm, orth_watchdog *watchdog);
 
+/** Check all checksums of all checkpoints of a run directory; the first damaged one is the error.
+ * Collective over `comm`; agreed. */
+orth_status orth_checkpoint_verify_all(const char *run_dir, MPI_Comm comm);
+
 /**
  * The newest checkpoint in `<run_dir>/checkpoints` that verifies, as an owned path (free), or NULL
- * when there is none at all (ORTH_OK). Says (warning) when it had to pass over a newer one, removes
- * stale partial files when `clean`. ORTH_ERR_CORRUPT when there are checkpoints but none verifies,
- * or the newest readable one is of a newer format (passing it over would lose work unseen).
- * Collective over `comm`; agreed.
+ * when there is none at all (ORTH_OK). Says (warning) when it had to pass over a newer one, with
+ * `clean` it removes stale partial files and sets damaged checkpoints aside (".damaged" is added to
+ * the name), so that they do not count among those that are kept. ORTH_ERR_CORRUPT when there are
+ * checkpoints but none verifies, or the newest readable one is of a newer format (passing it over
+ * would lose work unseen). Collective over `comm`; agreed.
  */
 orth_status orth_checkpoint_find(const char *run_dir, MPI_Comm comm, bool clean, char **out);
 
