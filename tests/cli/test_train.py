@@ -79,7 +79,7 @@ class Train(support.Case):
             self.assertEqual(result.stdout, "")
             self.assertNotIn("\r", result.stderr)
             self.assertRegex(result.lines[0] + result.lines[1],
-                             "topk, 128 latents .*batch 100, 24 steps; grid .* kernels .*GiB")
+                             "topk, 128 latents .*batch 100, 24 steps; grid .* kernels .*[GM]iB")
             steps = [line for line in result.lines if line.startswith("orthant: step ")]
             self.assertEqual(len(steps), 5)
             self.assertRegex(steps[1], r"step 10/24 \(41.7%\) +loss [0-9.]+ +L0 8.0 +dead [0-9]+ +"
@@ -133,7 +133,7 @@ class Train(support.Case):
             resolved = file.read()
         result = run(["train", self.path("run", "config.yaml")], 2, cwd=self.folder)
         self.check_success(result)
-        self.assertIn("step 24 of 24", "\n".join(result.lines))
+        self.assertIn("all 24 steps are done", "\n".join(result.lines))
         with open(self.path("run", "config.yaml")) as file:
             self.assertEqual(file.read(), resolved)
         # and gives the same run elsewhere
