@@ -27,14 +27,14 @@ bool orth_launch_first(void)
     return !rank || strcmp(rank, "0") == 0;
 }
 
-void orth_launch_alone(void)
+void orth_launch_prepare(void)
 {
-    if (launched_rank())
-        return;
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
-    /* Else every such process keeps shared file pointers in one folder, and the first to end
-     * removes it under the others. Orthant uses none. */
+    /* Orthant uses no shared file pointers. Open MPI's other two ways to keep them overflow a
+     * buffer where a path has more than 250 characters, and remove a folder that single processes
+     * share when the first of them ends. */
     setenv("OMPI_MCA_sharedfp", "individual", 0);
+    if (!launched_rank())
+        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
 orth_status orth_launch_check_threads(int provided)

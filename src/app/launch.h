@@ -12,10 +12,9 @@
  * environment alone: before MPI_Init, or when MPI does not know of the others. Local. */
 bool orth_launch_first(void);
 
-/** Without a launcher tell Open MPI so: it then starts no daemon and
- * shares no files with other such processes.
- * To be called before MPI_Init. Local. */
-void orth_launch_alone(void);
+/** Tell Open MPI through the environment what to leave alone: shared file pointers and, without a
+ * launcher, its daemon. To be called before MPI_Init. Local. */
+void orth_launch_prepare(void);
 
 /** What the environment alone tells about a launcher that MPI will not understand: to be called
  * before MPI_Init, which may end the program. ORTH_ERR_ENVIRONMENT. Local. */

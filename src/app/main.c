@@ -126,7 +126,7 @@ int main(int argc, char **argv)
             orth_log_error("%s", orth_error_text());
         return ORTH_ERR_ENVIRONMENT;
     }
-    orth_launch_alone();
+    orth_launch_prepare();
     bool stops_safely = verb_stops_safely(argc, argv);
     set_signals(stops_safely);
     int provided = MPI_THREAD_SINGLE;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -64,6 +65,9 @@ orth_status orth_h5_fail(const orth_h5_file *file, const char *what, const char 
 
 /* ---- opening ---- */
 
+/* MPI-IO joins the working folder and the path, and does not look whether they fit. */
+enum { PATH_MOST = PATH_MAX - 96 };
+
 /* HDF5's superblock stands at 0, 512, 1024, 2048, ... */
 static bool has_signature(int fd, int64_t size)
 {
@@ -115,11 +119,24 @@ static orth_status check_writable(const char *path, MPI_Comm comm)
     return orth_agree(comm, status);
 }
 
+orth_status orth_h5_check_path(const char *path, orth_status fault)
+{
+    char folder[PATH_MAX] = "";
+    if (path[0] != '/' && !getcwd(folder, sizeof folder))
+        return orth_fail(fault, "%s: the working folder is not there: %s; change to another", path,
+                         strerror(errno));
+    size_t length = strlen(folder) + 1 + strlen(path);
+    if (length < PATH_MOST)
+        return ORTH_OK;
+    return orth_fail(fault, "%.64s...: a path of %zu characters; use one of less than %d", path,
+                     length, PATH_MOST);
+}
+
 static orth_status new_file(const char *path, orth_status fault, MPI_Comm comm, orth_h5_file **out)
 {
     size_t length = strlen(path) + 1;
     orth_h5_file *file = malloc(sizeof *file + length);
-    orth_status status = ORTH_OK;
+    orth_status status = orth_h5_check_path(path, fault);
     if (!file)
         status = orth_fail(ORTH_ERR_ENVIRONMENT, "out of memory opening %s; use fewer ranks a node",
                            path);

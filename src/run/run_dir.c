@@ -1,5 +1,6 @@
 #include <orthant/run/run_dir.h>
 
+#include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
@@ -70,10 +71,20 @@ static orth_status try_writing(const char *folder)
     return status;
 }
 
+/* A path that is too long shows when the first checkpoint is written: find it before. */
+static orth_status check_length(const char *run_dir)
+{
+    char *path = NULL;
+    ORTH_TRY(orth_path_format(&path, "%s/checkpoints/.step-000000001.h5.partial", run_dir));
+    orth_status status = orth_h5_check_path(path, ORTH_ERR_STORAGE);
+    free(path);
+    return status;
+}
+
 static orth_status make_folders(const char *run_dir)
 {
     static const char *const parts[] = {"", "/checkpoints", "/eval"};
-    orth_status status = ORTH_OK;
+    orth_status status = check_length(run_dir);
     for (size_t i = 0; status == ORTH_OK && i < sizeof parts / sizeof *parts; i++) {
         char *path = NULL;
         status = orth_path_format(&path, "%s%s", run_dir, parts[i]);

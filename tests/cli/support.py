@@ -197,7 +197,7 @@ def metrics(path, torn=False):
 def steps(run_dir):
     """The steps of the checkpoints in a run directory."""
     folder = os.path.join(run_dir, "checkpoints")
-    names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".h5")]
     return [int(name[len("step-"):-len(".h5")]) for name in names]
 
 

@@ -89,7 +89,9 @@ class Faults(Checkpoints):
             warnings = "\n".join(result.warnings)
             for word in (self.file_said(8), "/model/W_dec", "row 4321", "step 6"):
                 self.assertIn(word, warnings)
-            # the last steps were taken again; the damaged file was replaced
+            # the last steps were taken again; the damaged file is aside
+            self.assertEqual(support.steps(self.run_dir), [2, 4, 6, 8])
+            self.assertTrue(os.path.exists(self.file(8) + ".damaged"))
             if ranks == 3:
                 self.check_equal(support.checkpoint(self.file(8)), whole)
             self.assertEqual([line["step"] for line in support.metrics(self.run_dir)], [8])

@@ -120,7 +120,7 @@ class Others(Resume):
                                      run__steps=12, **keys)
                 result = run(["train", config, "--resume", path], grid[0] * grid[1])
                 self.check_success(result)
-                self.assertIn("the grid differs", "\n".join(result.lines))
+                self.assertIn("all 12 steps are done", "\n".join(result.lines))
                 path = support.checkpoint_path(self.path(run_dir), 12)
                 self.check_equal(support.checkpoint(path), values)
 
@@ -152,10 +152,13 @@ class Others(Resume):
                          support.checkpoint(self.path("whole"), 25))
         self.assertEqual(steady(support.metrics(self.path("grown"))),
                          steady(support.metrics(self.path("whole"))))
-        # a shorter run.steps has nothing left to do
+        # a shorter run.steps is refused, and takes nothing away
         before = support.checkpoint(self.path("grown"), 25)
-        self.train("grown", (1, 2), run__steps=20, **TOPAFA)
+        for ranks in (1, 3):
+            result = run(["train", self.config("grown", run__steps=20, **TOPAFA)], ranks)
+            self.check_failure(result, 2, "run.steps", "step 25", "20 steps", "step-000000025.h5")
         self.check_equal(support.checkpoint(self.path("grown"), 25), before)
+        self.assertEqual(support.metrics(self.path("grown"))[-1]["step"], 25)
 
     def test_killed_everywhere(self):
         """SIGKILL at many instants, checkpoints being written or not: never an error, never a

@@ -79,7 +79,7 @@ class Train(support.Case):
             self.assertEqual(result.stdout, "")
             self.assertNotIn("\r", result.stderr)
             self.assertRegex(result.lines[0] + result.lines[1],
-                             "topk, 128 latents .*batch 100, 24 steps; grid .* kernels .*MiB")
+                             "topk, 128 latents .*batch 100, 24 steps; grid .* kernels .*[GM]iB")
             steps = [line for line in result.lines if line.startswith("orthant: step ")]
             self.assertEqual(len(steps), 5)
             self.assertRegex(steps[1], r"step 10/24 \(41.7%\) +loss [0-9.]+ +L0 8.0 +dead [0-9]+ +"
@@ -133,7 +133,7 @@ class Train(support.Case):
             resolved = file.read()
         result = run(["train", self.path("run", "config.yaml")], 2, cwd=self.folder)
         self.check_success(result)
-        self.assertIn("step 24 of 24", "\n".join(result.lines))
+        self.assertIn("all 24 steps are done", "\n".join(result.lines))
         with open(self.path("run", "config.yaml")) as file:
             self.assertEqual(file.read(), resolved)
         # and gives the same run elsewhere
@@ -160,6 +160,31 @@ class Train(support.Case):
             for ranks in (1, 3):
                 result = run(["train", self.config(run_dir)], ranks, cwd=self.folder)
                 self.check_failure(result, 4, run_dir, "run.dir")
+
+    def test_long_paths(self):  # FAULTS 56
+        for ranks in (1, 3):
+            for length in (300, 3900, 4050):
+                run_dir = os.path.join(*["d" * 99] * (length // 100)) + f"/run-{ranks}"
+                os.makedirs(self.path(os.path.dirname(run_dir)), exist_ok=True)
+                result = run(["train", self.config(run_dir, run__steps=2)], ranks,
+                             cwd=self.folder)
+                if length < 4000:
+                    self.check_success(result)
+                    self.assertEqual(support.steps(self.path(run_dir)), [2])
+                else:
+                    self.check_failure(result, 4, "dddd", "characters")
+
+    def test_file_limit(self):  # FAULTS 17, 18
+        """A checkpoint that does not fit is a warning; the last one that does not, an error."""
+        keys = {"model__n_latent": 2000, "checkpoint__every": 10}
+        result = run(["train", self.config(**keys)], prefix=("prlimit", "--fsize=1000000"),
+                     cwd=self.folder)
+        self.check_failure(result, 4, "run/checkpoints", "MiB", "ulimit -f")
+        self.assertEqual("\n".join(result.warnings).count("training goes on"), 2)
+        self.assertEqual(os.listdir(self.path("run", "checkpoints")), [])
+        self.assertEqual(support.metrics(self.run_dir)[-1]["step"], 24)
+        self.train(**keys)
+        self.assertEqual(support.steps(self.run_dir), [20, 24])
 
     def test_checkpoint(self):
         self.train(ranks=3, grid__n_shard=3, train__ema=0.9, run__steps=12, checkpoint__every=4)

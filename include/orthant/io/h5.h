@@ -54,6 +54,10 @@ typedef struct orth_h5_layout {
     char type_name[48];  ///< for messages: "float16", "int32 big-endian", "string"
 } orth_h5_layout;
 
+/** Whether MPI-IO can open a path of this length; otherwise an error of status `fault`. Opening
+ * checks it too; this is for knowing it early. Local. */
+orth_status orth_h5_check_path(const char *path, orth_status fault);
+
 /**
  * Open for reading. Collective over `comm`, which is duplicated. `fault` is the status that
  * failures on this file get (ORTH_ERR_DATA for activations, ORTH_ERR_CORRUPT for checkpoints).
