@@ -68,6 +68,24 @@ class Encoding(unittest.TestCase):
             # Near-ties may be decided the other way in double.
             self.assertLess((~close).sum(), 1e-4 * (wanted > 0).sum() + 2, selection)
 
+    def test_inputs_are_not_overwritten(self):
+        """An output that is an input under another name is refused, and what it holds stays."""
+        data = os.path.join(self.folder, "own.h5")
+        shutil.copy(cli.EVAL, data)
+        checkpoints = os.path.join(self.runs["topk"], "checkpoints")
+        model = os.path.join(checkpoints, sorted(os.listdir(checkpoints))[-1])
+        os.symlink(model, os.path.join(self.folder, "alias"))
+        for verb, option, out in (("encode", "--out", data), ("eval", "--json", data),
+                                  ("encode", "--out", os.path.join(self.folder, "alias"))):
+            before = open(out, "rb").read()
+            for ranks in (1, 3):
+                done = cli.run([verb, model, "--data", data, option, out], ranks, {})
+                errors = [line for line in done.stderr.splitlines()
+                          if line.startswith("orthant: error:")]
+                self.assertEqual((done.returncode, len(errors)), (2, 1), done.stderr)
+                self.assertIn(f"{option} {out}: is a file that this command reads", errors[0])
+                self.assertEqual(open(out, "rb").read(), before)
+
     def test_same_bytes_on_every_grid(self):
         for selection in self.runs:
             reference = self.encode(selection)

@@ -226,8 +226,11 @@ START_TEST(the_newest_that_verifies)
     ck_agree(found_is(found, run_dir, 11));
     ck_agree(access(partial, F_OK) == 0);
     free(found);
+    ck_agree(orth_checkpoint_verify_all(run_dir, MPI_COMM_WORLD) == ORTH_OK);
     step_path(path, sizeof path, run_dir, 11);
     flip(path, 8 * offset_of(path, "/optimizer/m/W_dec"));
+    ck_agree(orth_checkpoint_verify_all(run_dir, MPI_COMM_WORLD) == ORTH_ERR_CORRUPT);
+    ck_agree(error_says("step-000000011.h5"));
     step_path(path, sizeof path, run_dir, 10);
     cut(path, 1000);
     ck_agree(orth_checkpoint_find(run_dir, MPI_COMM_WORLD, true, &found) == ORTH_OK);
