@@ -3,6 +3,7 @@
 #include <orthant/par/collective.h>
 
 #include <stddef.h>
+#include <stdio.h>
 
 static orth_status split(MPI_Comm comm, int colour, int key, MPI_Comm *out)
 {
@@ -61,13 +62,17 @@ orth_status orth_grid_choose(int size, int64_t n_latent, int64_t batch, int64_t 
             *n_shard = shards;
         }
     }
-    if (least < 0.0)
-        return orth_fail(
-            ORTH_ERR_USAGE,
-            "grid.n_group, grid.n_shard: the number of ranks, %d, is not a multiple of what is set "
-            "(%lld); start other ranks, or set both so that their product is %d",
-            size, (long long)(fixed_group ? fixed_group : 1) * (fixed_shard ? fixed_shard : 1),
-            size);
+    if (least < 0.0) {
+        char groups[24] = "auto", shards[24] = "auto";
+        if (fixed_group)
+            snprintf(groups, sizeof groups, "%lld", (long long)fixed_group);
+        if (fixed_shard)
+            snprintf(shards, sizeof shards, "%lld", (long long)fixed_shard);
+        return orth_fail(ORTH_ERR_USAGE,
+                         "grid.n_group %s, grid.n_shard %s: no grid of %d ranks is like that; "
+                         "start another number, or set both so that their product is %d",
+                         groups, shards, size, size);
+    }
     return ORTH_OK;
 }
 
