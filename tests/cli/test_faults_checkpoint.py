@@ -20,7 +20,8 @@ def flip(path, dataset, index, bit=0):
     """Turn over one bit of one element."""
     with h5py.File(path) as file:
         item = file[dataset]
-        offset = item.id.get_offset() + np.ravel_multi_index(index, item.shape) * item.dtype.itemsize
+        element = np.ravel_multi_index(index, item.shape)
+        offset = item.id.get_offset() + element * item.dtype.itemsize
     with open(path, "r+b") as file:
         file.seek(offset)
         byte = file.read(1)[0]
@@ -119,8 +120,8 @@ class Faults(Checkpoints):
             moment = self.moment(file)
         cases = [("model/W_enc", (4999, 15), "row 4999"), ("model/W_dec", (0, 0), "row 0"),
                  (moment, (1700, 9), "row 1700"), ("model/b_enc", (4096,), "elements 1"),
-                 ("model/b_dec", (3,), "elements 0"), ("state/steps_since_fired", (1,), "elements 0"),
-                 ("data_fingerprint", (8,), "elements 0")]
+                 ("model/b_dec", (3,), "elements 0"), ("data_fingerprint", (8,), "elements 0"),
+                 ("state/steps_since_fired", (1,), "elements 0")]
         for number, (dataset, index, block) in enumerate(cases):
             path = self.path(f"step-{number:09d}.h5")
             shutil.copy(self.file(8), path)

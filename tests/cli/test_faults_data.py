@@ -178,7 +178,8 @@ class Odd(Data):
             {"model__selection": "topk"},
             {"model__selection": "topafa", "afa__coefficient": "1/24", "aux__variant": "topafa",
              "dead__variant": "batches", "dead__batches": 1, "train__decoder_norm": "topafa"},
-            {"model__selection": "batchtopk", "input__norm": "layernorm", "init__scheme": "kaiming"},
+            {"model__selection": "batchtopk", "input__norm": "layernorm",
+             "init__scheme": "kaiming"},
             {"loss__kind": "normalised", "input__norm": "unit", "train__ema": 0.9},
             {"input__norm": "scale", "loss__kind": "mse", "loss__multi_k": 2, "dead__tokens": 40},
         ]

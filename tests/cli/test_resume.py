@@ -50,7 +50,7 @@ class Resume(support.Case):
         return result
 
     def train_and_kill(self, run_dir, grid, step, **keys):
-        """SIGKILL to one rank after this step. False: the run was over before it could be killed."""
+        """SIGKILL to one rank after this step. False: the run was over before it came."""
         running = support.Running(["train", self.config(
             run_dir, grid__n_group=grid[0], grid__n_shard=grid[1], **keys)], grid[0] * grid[1])
         pids = running.wait_for_ranks()

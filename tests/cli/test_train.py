@@ -1,7 +1,7 @@
 # What a training run shows and leaves behind.
 # timeout: 240
-"""Metrics, progress, the run directory, checkpoints and their retention, lengths, every selection on
-ranks that divide neither the latents nor the batch."""
+"""Metrics, progress, the run directory, checkpoints and their retention, lengths, every selection
+on ranks that divide neither the latents nor the batch."""
 import os
 import pty
 import unittest
