@@ -176,7 +176,7 @@ static orth_status init_fresh(orth_trainer *t)
     orth_sample sample = {.comm = t->grid.world,
                           .total = rows < ORTH_SAMPLE_ROWS ? rows : ORTH_SAMPLE_ROWS,
                           .d_model = t->sae.d_model};
-    sample.own = orth_sample_rows(sample.total, t->grid.world);
+    sample.own = orth_sample_rows(sample.total, t->grid.size, t->grid.rank);
     t->sae.mse_scale = t->sae.recipe.loss == ORTH_LOSS_MSE_SCALED ? t->sae.recipe.mse_scale : 1.0;
     if (t->sae.recipe.init == ORTH_INIT_FILE)
         ORTH_TRY(orth_init_file(t->config.init_file, &t->sae));

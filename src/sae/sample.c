@@ -17,11 +17,8 @@ static int64_t chunk_count(int64_t total)
     return orth_partition_largest(total, ORTH_SAMPLE_CHUNK);
 }
 
-orth_range orth_sample_rows(int64_t total, MPI_Comm comm)
+orth_range orth_sample_rows(int64_t total, int size, int rank)
 {
-    int rank, size;
-    MPI_Comm_rank(comm, &rank);
-    MPI_Comm_size(comm, &size);
     orth_range chunks = orth_partition(chunk_count(total), size, rank);
     orth_range rows = {chunks.begin * ORTH_SAMPLE_CHUNK, chunks.end * ORTH_SAMPLE_CHUNK};
     rows.begin = rows.begin < total ? rows.begin : total;

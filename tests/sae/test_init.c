@@ -27,8 +27,11 @@ static bool row_valid(int64_t i)
 
 static orth_sample make_sample(MPI_Comm comm)
 {
+    int rank, size;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
     orth_sample sample = {.comm = comm, .total = ROWS, .d_model = WIDTH};
-    sample.own = orth_sample_rows(ROWS, comm);
+    sample.own = orth_sample_rows(ROWS, size, rank);
     int64_t n = orth_range_size(sample.own);
     sample.x = calloc((size_t)(n * WIDTH + 1), sizeof *sample.x);
     sample.valid = calloc((size_t)n + 1, sizeof *sample.valid);

@@ -27,8 +27,8 @@ typedef struct orth_sample {
     int64_t count;  ///< valid rows of the whole sample
 } orth_sample;
 
-/** The rows of a sample of `total` rows that this rank holds. */
-orth_range orth_sample_rows(int64_t total, MPI_Comm comm);
+/** The rows of a sample of `total` rows that rank `rank` of `size` holds. Pure arithmetic. */
+orth_range orth_sample_rows(int64_t total, int size, int rank);
 
 /** mean (d_model) of the rows. Collective; agreed. */
 orth_status orth_sample_mean(const orth_sample *sample, double *mean);
