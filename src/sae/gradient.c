@@ -6,9 +6,6 @@
 #include <omp.h>
 #include <string.h>
 
-/* Latents that one thread takes at a time. */
-enum { CHUNK = 64 };
-
 /* One latent of one branch by its entries. */
 static void latent_sparse(const orth_sae *sae, const orth_batch *batch, const orth_branch *branch,
                           int64_t latent, float *values, float *g_enc, float *g_dec, float *g_bias)
@@ -96,21 +93,30 @@ static void gradient_chunk(const orth_sae *sae, const orth_batch *batch, const o
                       out->W_dec + i * d, out->b_enc + i);
 }
 
+void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
+                         int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
+                         orth_block_gradient *out)
+{
+    int64_t d = sae->d_model, n_row = orth_range_size(rows);
+    memset(out->W_enc, 0, (size_t)(n_row * d) * sizeof *out->W_enc);
+    memset(out->W_dec, 0, (size_t)(n_row * d) * sizeof *out->W_dec);
+    memset(out->b_enc, 0, (size_t)n_row * sizeof *out->b_enc);
+    for (int b = 0; b < n_branch; b++)
+        gradient_chunk(sae, batch, branches + b, rows, scratch,
+                       values + (int64_t)omp_get_thread_num() * batch->n_token, out);
+}
+
 void orth_gradient_block(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
                          int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
                          orth_block_gradient *out)
 {
     int64_t d = sae->d_model;
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = rows.begin; i < rows.end; i += CHUNK) {
-        orth_range chunk = {i, i + CHUNK < rows.end ? i + CHUNK : rows.end};
-        int64_t n_row = orth_range_size(chunk), at = i - rows.begin;
+    for (int64_t i = rows.begin; i < rows.end; i += ORTH_CHUNK_LATENTS) {
+        orth_range chunk = {i,
+                            i + ORTH_CHUNK_LATENTS < rows.end ? i + ORTH_CHUNK_LATENTS : rows.end};
+        int64_t at = i - rows.begin;
         orth_block_gradient mine = {out->W_enc + at * d, out->W_dec + at * d, out->b_enc + at};
-        memset(mine.W_enc, 0, (size_t)(n_row * d) * sizeof *mine.W_enc);
-        memset(mine.W_dec, 0, (size_t)(n_row * d) * sizeof *mine.W_dec);
-        memset(mine.b_enc, 0, (size_t)n_row * sizeof *mine.b_enc);
-        for (int b = 0; b < n_branch; b++)
-            gradient_chunk(sae, batch, branches + b, chunk, scratch,
-                           values + (int64_t)omp_get_thread_num() * batch->n_token, &mine);
+        orth_gradient_chunk(sae, batch, branches, n_branch, chunk, scratch, values, &mine);
     }
 }

@@ -20,6 +20,17 @@ typedef struct orth_block_gradient {
     float *b_enc; ///< (rows) the sum over tokens of the gradient to the pre-activation
 } orth_block_gradient;
 
+/** Latents whose gradient one thread makes, and may use, while they are in its cache. */
+enum { ORTH_CHUNK_LATENTS = 64 };
+
+/**
+ * As orth_gradient_block for at most ORTH_CHUNK_LATENTS rows, by the calling thread alone, which
+ * may be in a parallel region.
+ */
+void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
+                         int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
+                         orth_block_gradient *out);
+
 /**
  * The gradient of the own latents [rows.begin, rows.end), from this token group's tokens, all
  * branches added: with g_i(t) = upstream(t) . W_dec,i + pull(t) f_i(t) on the entries of the code,
