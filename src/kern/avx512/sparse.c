@@ -178,35 +178,76 @@ INLINE void look_ahead(const orth_lists *lists, const orth_rows *rows, int64_t s
 /* The rows that come next are fetched in equal shares, one with each list. */
 typedef struct share {
     const float *at;
-    int64_t left, size, stride, width;
+    int64_t left, size, stride;
 } share;
 
 INLINE share share_of(const orth_lists *lists, const orth_rows *rows)
 {
     if (!rows->next || lists->count == 0)
-        return (share){NULL, 0, 0, 0, 0};
+        return (share){NULL, 0, 0, 0};
     return (share){rows->next, rows->next_count,
-                   (rows->next_count + lists->count - 1) / lists->count, rows->next_stride,
-                   rows->width};
+                   (rows->next_count + lists->count - 1) / lists->count, rows->next_stride};
 }
 
 INLINE void fetch_share(share *next)
 {
-    for (int64_t r = 0; r < next->size && next->left > 0; r++, next->left--) {
-        for (int64_t j = 0; j < next->width; j += LANES)
-            _mm_prefetch((const char *)(next->at + j), _MM_HINT_T1);
-        next->at += next->stride;
+    int64_t size = next->size < next->left ? next->size : next->left;
+    next->left -= size;
+    for (; size > 0; size--, next->at += next->stride)
+#pragma GCC unroll 4
+        for (int v = 0; v < NEAR; v++)
+            _mm_prefetch((const char *)(next->at + v * LANES), _MM_HINT_T1);
+}
+
+/* combine in a tile: one group of columns, of which the lists pass one after another. */
+static void combine_tile(const orth_lists *lists, const orth_rows *rows, float *out,
+                         int64_t out_stride)
+{
+    share next = share_of(lists, rows);
+    const group g = {rows->data, rows->stride, 0xffff};
+    entries list = {.index = lists->index, .value = lists->value};
+    for (int64_t s = 0; s < lists->count; s++, out += out_stride) {
+        list.n = lists->start[s + 1] - lists->start[s];
+        fetch_share(&next);
+        if (list.n == 0)
+            continue;
+        combine_group(&list, &g, NEAR, true, false, out);
+        list.index += list.n;
+        list.value += list.n;
+    }
+}
+
+static void project_tile(const orth_lists *lists, const orth_rows *rows, const float *w,
+                         int64_t w_stride, float *out, int64_t out_stride, bool fresh, float *lanes)
+{
+    share next = share_of(lists, rows);
+    const group g = {rows->data, rows->stride, 0xffff};
+    entries list = {.index = lists->index, .value = lists->value};
+    for (int64_t s = 0; s < lists->count; s++, out += out_stride, w += w_stride) {
+        list.n = lists->start[s + 1] - lists->start[s];
+        fetch_share(&next);
+        if (list.n == 0)
+            continue;
+        if (fresh)
+            project_group(&list, &g, NEAR, true, false, w, out, true, lanes);
+        else
+            project_group(&list, &g, NEAR, true, false, w, out, false, lanes);
+        list.index += list.n;
+        list.value += list.n;
+        lanes += list.n * LANES;
     }
 }
 
 static void combine(const orth_lists *lists, const orth_rows *rows, float *out, int64_t out_stride)
 {
-    share next = share_of(lists, rows);
+    if (!rows->far && rows->width == ORTH_TILE_COLUMNS) {
+        combine_tile(lists, rows, out, out_stride);
+        return;
+    }
     for (int64_t s = 0; s < lists->count; s++) {
         entries list = entries_of(lists, s);
         float *mine = out + s * out_stride;
         int64_t j = 0;
-        fetch_share(&next);
         if (list.n == 0)
             continue;
         for (; rows->far && j + FAR * LANES <= rows->width; j += FAR * LANES) {
@@ -228,14 +269,16 @@ static void combine(const orth_lists *lists, const orth_rows *rows, float *out, 
 static void project(const orth_lists *lists, const orth_rows *rows, const float *w,
                     int64_t w_stride, float *out, int64_t out_stride, bool fresh, float *lanes)
 {
-    share next = share_of(lists, rows);
+    if (!rows->far && rows->width == ORTH_TILE_COLUMNS) {
+        project_tile(lists, rows, w, w_stride, out, out_stride, fresh, lanes);
+        return;
+    }
     for (int64_t s = 0; s < lists->count; s++) {
         entries list = entries_of(lists, s);
         float *mine = out + s * out_stride;
         float *lane = lanes + (lists->start[s] - lists->start[0]) * LANES;
         const float *vector = w + s * w_stride;
         int64_t j = 0;
-        fetch_share(&next);
         if (list.n == 0)
             continue;
         for (; rows->far && j + FAR * LANES <= rows->width; j += FAR * LANES) {
