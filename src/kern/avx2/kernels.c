@@ -2,7 +2,6 @@
 #include "../rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
-#include "../sparse_rows.h"
 
 #include <immintrin.h>
 
@@ -58,7 +57,6 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
     return cut;
 }
 
-static const orth_sparse sparse = ORTH_SPARSE_PORTABLE;
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",
@@ -66,7 +64,7 @@ const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .panel_latents = LATENTS,
                                         .chain = chain,
                                         .keep = keep,
-                                        .sparse = &sparse,
+                                        .sparse = &orth_sparse_avx2,
                                         .adam = rows_adam,
                                         .chain_rows = screen_chain_rows,
                                         .screen_bf16 = &screen_bf16,
