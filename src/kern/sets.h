@@ -10,8 +10,8 @@ extern const orth_kernels orth_kernels_avx512;
 extern const orth_kernels orth_kernels_avx512bf16; ///< the same with low-precision products
 
 /* src/kern/avx512/screen.c */
-void orth_avx512_screen_keep(const float *row, int64_t n, float cut, uint32_t first,
-                             const orth_screen_bound *bound, orth_screened *out);
+void orth_avx512_screen_keep(const float *upper, uint32_t mask, uint32_t first, float alpha,
+                             float beta, const orth_screen_latents *latents, orth_screened *out);
 float orth_avx512_screen_raise(int64_t k, float cut, orth_screened *screened);
 void orth_avx512_chain_rows(int64_t n_entry, const uint32_t *index, const float *rows,
                             const float *bias, const float *x, int64_t d, float *out);

@@ -19,6 +19,9 @@ enum {
     SCREENED_WIDTH = 64
 };
 
+/* What is known of each packed latent. */
+enum { ROW_BIAS, ROW_P, ROW_Q, ROW_BASE, ROW_UNIT, ROW_SUM, ROW_KINDS };
+
 /* One way over a block: which latents, which tokens, in which arithmetic. */
 typedef struct pass {
     const orth_sae *sae;
@@ -77,7 +80,7 @@ orth_status orth_encoder_create(const orth_screen *screen, int64_t block, int64_
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(encoder.w_bytes, "latent panels", &encoder.w_panels);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(5 * PACKED_MOST, "latent panels", &encoder.bias);
+        status = ORTH_ALLOCATE(ROW_KINDS * PACKED_MOST, "latent panels", &encoder.rows);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(omp_get_max_threads() * ORTH_PANEL_TOKENS_MAX *
                                    (int64_t)ORTH_TILE_LATENTS,
@@ -95,7 +98,7 @@ void orth_encoder_free(orth_encoder *encoder)
 {
     orth_free(encoder->x_panels);
     orth_free(encoder->w_panels);
-    orth_free(encoder->bias);
+    orth_free(encoder->rows);
     orth_free(encoder->tile);
     orth_screened_free(&encoder->screened);
     memset(encoder, 0, sizeof *encoder);
@@ -106,12 +109,10 @@ static int64_t slot_of(const pass *p, int64_t position)
     return p->slots ? (int64_t)p->slots[position] : position;
 }
 
-/* What screening knows of the latents of the packed tile, from latent `at` on. */
-static orth_screen_rows latent_rows(const orth_encoder *encoder, int64_t at)
+/* Of the packed latents, from latent `at` on. */
+static float *latent_row(const orth_encoder *encoder, int kind, int64_t at)
 {
-    float *rows = encoder->bias + PACKED_MOST + at;
-    return (orth_screen_rows){rows, rows + PACKED_MOST, rows + 2 * PACKED_MOST,
-                              rows + 3 * PACKED_MOST};
+    return encoder->rows + kind * PACKED_MOST + at;
 }
 
 /* Pack the tokens of one panel, and forget what was kept of them. */
@@ -135,10 +136,9 @@ static void open_panel(const pass *p, int64_t at)
     float size[ORTH_PANEL_TOKENS_MAX], rest[ORTH_PANEL_TOKENS_MAX];
     orth_screen_rows out = {size, rest, NULL, NULL};
     p->screen->pack_tokens(x + at * d, NULL, rows, d, panel, &out);
-    for (int64_t r = 0; r < rows; r++) {
-        orth_screened_open(&encoder->screened, at + r, p->selection->floor);
-        orth_screen_token_bound(d, size[r], rest[r], encoder->screened.bound + at + r);
-    }
+    for (int64_t r = 0; r < p->panel_tokens; r++)
+        orth_screened_open(&encoder->screened, at + r, d, size[r], rest[r], p->selection->floor,
+                           r < rows && p->batch->valid[c->first_token + at + r]);
 }
 
 static void pack_latents(const pass *p, int64_t first, int64_t count, int64_t at)
@@ -149,14 +149,17 @@ static void pack_latents(const pass *p, int64_t first, int64_t count, int64_t at
     const uint32_t *index = p->index ? p->index + first + at : NULL;
     const float *base = index ? weights->W_enc : weights->W_enc + (first + at) * d;
     char *panel = encoder->w_panels + at * p->row_bytes;
-    if (p->screen) {
-        orth_screen_rows out = latent_rows(encoder, at);
-        p->screen->pack_latents(base, index, rows, d, panel, &out);
-    } else {
-        orth_pack(base, index, rows, p->panel_latents, d, (float *)panel);
-    }
     for (int64_t r = 0; r < rows; r++)
-        encoder->bias[at + r] = weights->b_enc[index ? (int64_t)index[r] : first + at + r];
+        *latent_row(encoder, ROW_BIAS, at + r) =
+            weights->b_enc[index ? (int64_t)index[r] : first + at + r];
+    if (!p->screen) {
+        orth_pack(base, index, rows, p->panel_latents, d, (float *)panel);
+        return;
+    }
+    orth_screen_rows out = {latent_row(encoder, ROW_P, at), latent_row(encoder, ROW_Q, at),
+                            latent_row(encoder, ROW_UNIT, at), latent_row(encoder, ROW_SUM, at)};
+    p->screen->pack_latents(base, index, rows, d, panel, &out);
+    orth_screen_base(rows, latent_row(encoder, ROW_BIAS, at), latent_row(encoder, ROW_BASE, at));
 }
 
 /* One tile row: keep what may be selected of a token's next `count` pre-activations. */
@@ -174,34 +177,48 @@ static void keep_row(orth_selection *selection, int64_t slot, const float *row, 
  * the list: the tile stays in the first-level cache and is reduced row by row. */
 static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at, int64_t count)
 {
-    const orth_kernels *kernels = orth_kernels_get();
-    orth_encoder *encoder = p->encoder;
+    const orth_encoder *encoder = p->encoder;
     const orth_candidates *c = &p->selection->candidates;
-    int64_t d = encoder->d_model;
-    const char *x = encoder->x_panels + token * p->row_bytes;
+    const float *x = (const float *)(encoder->x_panels + token * p->row_bytes);
     float *tile =
         encoder->tile + (int64_t)omp_get_thread_num() * ORTH_PANEL_TOKENS_MAX * ORTH_TILE_LATENTS;
-    for (int64_t i = 0; i < count; i += p->panel_latents) {
-        const char *w = encoder->w_panels + (at + i) * p->row_bytes;
-        if (p->screen) {
-            orth_screen_rows none = {0}, rows = latent_rows(encoder, at + i);
-            p->screen->product(d, x, w, &none, &rows, tile + i, ORTH_TILE_LATENTS);
-        } else {
-            kernels->chain(d, (const float *)x, (const float *)w, encoder->bias + at + i, tile + i,
-                           ORTH_TILE_LATENTS);
-        }
-    }
-    orth_screen_rows rows = latent_rows(encoder, at);
-    orth_screen_bound bound = {.p = rows.size, .q = rows.rest, .bias = encoder->bias + at};
+    for (int64_t i = 0; i < count; i += p->panel_latents)
+        orth_kernels_get()->chain(
+            encoder->d_model, x, (const float *)(encoder->w_panels + (at + i) * p->row_bytes),
+            latent_row(encoder, ROW_BIAS, at + i), tile + i, ORTH_TILE_LATENTS);
     for (int64_t r = 0; r < smaller(p->panel_tokens, p->n_slot - token); r++) {
         int64_t slot = slot_of(p, token + r);
-        if (!p->batch->valid[c->first_token + slot])
-            continue;
-        if (p->screen)
-            orth_screened_row(&encoder->screened, slot, tile + r * ORTH_TILE_LATENTS, count,
-                              (uint32_t)(first + at), p->k, &bound);
-        else
+        if (p->batch->valid[c->first_token + slot])
             keep_row(p->selection, slot, tile + r * ORTH_TILE_LATENTS, count, first + at);
+    }
+}
+
+/* The same by screening, a panel of latents at a time. */
+static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at, int64_t count)
+{
+    orth_encoder *encoder = p->encoder;
+    orth_screened_block *s = &encoder->screened;
+    const char *x = encoder->x_panels + token * p->row_bytes;
+    orth_screen_tokens tokens = {s->alpha + token, s->beta + token, s->cut + token, NULL};
+    float upper[ORTH_PANEL_TOKENS_MAX * ORTH_PANEL_LATENTS_MAX];
+    uint32_t mask[ORTH_PANEL_TOKENS_MAX];
+    for (int64_t i = at; i < at + count; i += p->panel_latents) {
+        orth_screen_latents latents = {
+            .p = latent_row(encoder, ROW_P, i),
+            .q = latent_row(encoder, ROW_Q, i),
+            .bias = latent_row(encoder, ROW_BIAS, i),
+            .base = latent_row(encoder, ROW_BASE, i),
+            .unit = latent_row(encoder, ROW_UNIT, i),
+            .sum = latent_row(encoder, ROW_SUM, i),
+        };
+        int64_t real = smaller(p->panel_latents, at + count - i);
+        uint32_t wanted = real < 32 ? (1u << real) - 1 : UINT32_MAX;
+        p->screen->product(encoder->d_model, x, encoder->w_panels + i * p->row_bytes, &tokens,
+                           &latents, upper, ORTH_PANEL_LATENTS_MAX, mask);
+        for (int64_t r = 0; r < p->panel_tokens; r++)
+            if (mask[r] & wanted)
+                orth_screened_keep(s, token + r, upper + r * ORTH_PANEL_LATENTS_MAX,
+                                   mask[r] & wanted, (uint32_t)(first + i), p->k, &latents);
     }
 }
 
@@ -209,6 +226,10 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
 static void encode_pass(const pass *p)
 {
     int64_t most = packed_latents(p->row_bytes);
+    void (*tile)(const pass *, int64_t, int64_t, int64_t, int64_t) =
+        p->screen ? screen_tile : encode_tile;
+    if (p->n_slot == 0)
+        return;
 #pragma omp parallel
     {
 #pragma omp for schedule(static)
@@ -222,7 +243,7 @@ static void encode_pass(const pass *p)
 #pragma omp for schedule(dynamic, 4)
             for (int64_t token = 0; token < p->n_slot; token += p->panel_tokens)
                 for (int64_t at = 0; at < count; at += ORTH_TILE_LATENTS)
-                    encode_tile(p, token, first, at, smaller(ORTH_TILE_LATENTS, count - at));
+                    tile(p, token, first, at, smaller(ORTH_TILE_LATENTS, count - at));
         }
     }
 }

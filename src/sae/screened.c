@@ -12,7 +12,8 @@
 /* The least positive value: everything positive may be selected. */
 static const float ANY_POSITIVE = 0x1p-149f;
 
-enum { RECOMPUTED = 64 };
+/* Values that are computed at a time; room that a panel of latents may need. */
+enum { RECOMPUTED = 64, PANEL_ROOM = 32 };
 
 orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_block *out)
 {
@@ -27,7 +28,9 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.cut);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(block, "screening", &s.bound);
+        status = ORTH_ALLOCATE(block, "screening", &s.alpha);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(block, "screening", &s.beta);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.lost);
     if (status == ORTH_OK)
@@ -41,17 +44,21 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
 
 void orth_screened_free(orth_screened_block *s)
 {
-    void *arrays[] = {s->upper, s->lower, s->position, s->count,
-                      s->cut,   s->bound, s->lost,     s->slots};
+    void *arrays[] = {s->upper, s->lower, s->position, s->count, s->cut,
+                      s->alpha, s->beta,  s->lost,     s->slots};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         orth_free(arrays[i]);
     memset(s, 0, sizeof *s);
 }
 
-void orth_screened_open(orth_screened_block *s, int64_t slot, float floor)
+void orth_screened_open(orth_screened_block *s, int64_t slot, int64_t d, float size, float rest,
+                        float floor, bool taken)
 {
+    orth_screen_token_bound(d, size, rest, s->alpha + slot, s->beta + slot);
     s->count[slot] = 0;
     s->cut[slot] = floor > 0.0f ? nextafterf(floor, INFINITY) : ANY_POSITIVE;
+    if (!taken)
+        s->cut[slot] = INFINITY;
     s->lost[slot] = false;
 }
 
@@ -61,22 +68,21 @@ static orth_screened of_slot(const orth_screened_block *s, int64_t slot)
     return (orth_screened){s->upper + at, s->lower + at, s->position + at, s->count[slot]};
 }
 
-void orth_screened_row(orth_screened_block *s, int64_t slot, const float *row, int64_t count,
-                       uint32_t first, int64_t k, const orth_screen_bound *tile)
+void orth_screened_keep(orth_screened_block *s, int64_t slot, const float *upper, uint32_t mask,
+                        uint32_t first, int64_t k, const orth_screen_latents *latents)
 {
     const orth_kernels *kernels = orth_kernels_get();
-    orth_screen_bound bound = s->bound[slot];
     orth_screened kept = of_slot(s, slot);
-    if (s->lost[slot])
+    if (s->cut[slot] == INFINITY)
         return;
-    bound.p = tile->p;
-    bound.q = tile->q;
-    bound.bias = tile->bias;
-    kernels->screen_keep(row, count, s->cut[slot], first, &bound, &kept);
-    if (kept.count + ORTH_TILE_LATENTS > s->room && k > 0)
+    kernels->screen_keep(upper, mask, first, s->alpha[slot], s->beta[slot], latents, &kept);
+    if (kept.count + PANEL_ROOM > s->room && k > 0)
         s->cut[slot] = kernels->screen_raise(k, s->cut[slot], &kept);
     s->count[slot] = kept.count;
-    s->lost[slot] = kept.count + ORTH_TILE_LATENTS > s->room;
+    if (kept.count + PANEL_ROOM > s->room) {
+        s->lost[slot] = true;
+        s->cut[slot] = INFINITY;
+    }
 }
 
 void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const orth_sae *sae,

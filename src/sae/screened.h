@@ -7,13 +7,16 @@
 orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_block *out);
 void orth_screened_free(orth_screened_block *screened);
 
-/** Start a token: nothing is kept, and no value <= floor can be selected. */
-void orth_screened_open(orth_screened_block *screened, int64_t slot, float floor);
+/** Start a token whose row has N = size and R = rest: nothing is kept, and no value <= floor can be
+ * selected. A token that is not `taken` keeps nothing. */
+void orth_screened_open(orth_screened_block *screened, int64_t slot, int64_t d, float size,
+                        float rest, float floor, bool taken);
 
-/** Keep what may be selected of a tile row of `count` screened products; `k` values per token are
- * selected (0: the cut does not rise). Called by any thread, one at a time for a token. */
-void orth_screened_row(orth_screened_block *screened, int64_t slot, const float *row, int64_t count,
-                       uint32_t first, int64_t k, const orth_screen_bound *tile);
+/** Keep what may be selected of a token's products with a panel of latents; `k` values per token
+ * are selected (0: the cut does not rise). Called by any thread, one at a time for a token. */
+void orth_screened_keep(orth_screened_block *screened, int64_t slot, const float *upper,
+                        uint32_t mask, uint32_t first, int64_t k,
+                        const orth_screen_latents *latents);
 
 /** Compute what is left of a token and give it to the selection as candidates; `latents` names the
  * encoded latents (NULL: their positions). Any thread. */

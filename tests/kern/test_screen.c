@@ -81,46 +81,64 @@ static operands *make_operands(int64_t seed, int x_kind, int w_kind)
     return o;
 }
 
-/* What a tile of one token panel and one latent panel keeps above `cut`. */
+enum { PANEL = 32 };
+
+/* A tile of one token panel and one latent panel. */
 typedef struct tile {
-    float size[2 * ORTH_PANEL_LATENTS_MAX], rest[2 * ORTH_PANEL_LATENTS_MAX];
-    float unit[2 * ORTH_PANEL_LATENTS_MAX], sum[2 * ORTH_PANEL_LATENTS_MAX];
-    float out[ORTH_PANEL_TOKENS_MAX * ORTH_PANEL_LATENTS_MAX];
-    float upper[LATENTS + 32], lower[LATENTS + 32];
-    uint32_t position[LATENTS + 32];
+    float size[2 * PANEL], rest[2 * PANEL], unit[2 * PANEL], sum[2 * PANEL];
+    float alpha[PANEL], beta[PANEL], cut[PANEL], base[PANEL];
+    float out[ORTH_PANEL_TOKENS_MAX * PANEL];
+    uint32_t mask[PANEL];
+    float upper[2 * PANEL], lower[2 * PANEL];
+    uint32_t position[2 * PANEL];
 } tile;
 
+/* How many bounds of token r do not hold; adds up their width over |x| |w|. */
+static int64_t broken_of_token(const orth_kernels *set, const operands *o, const tile *t, int64_t d,
+                               int64_t r, int64_t n_latent, const orth_screen_latents *latents,
+                               double *total)
+{
+    float upper[2 * PANEL], lower[2 * PANEL];
+    uint32_t position[2 * PANEL], all = n_latent < 32 ? (1u << n_latent) - 1 : UINT32_MAX;
+    orth_screened kept = {upper, lower, position, 0};
+    int64_t broken = (t->mask[r] & all) != all;
+    set->screen_keep(t->out + r * PANEL, all, 100, t->alpha[r], t->beta[r], latents, &kept);
+    broken += kept.count != n_latent;
+    for (int64_t i = 0; i < kept.count; i++) {
+        float value = one_chain(o->x + r * d, o->w + i * d, d, o->bias[i]);
+        broken +=
+            kept.position[i] != 100 + (uint32_t)i || value > kept.upper[i] || value < kept.lower[i];
+        *total +=
+            (double)(kept.upper[i] - kept.lower[i]) / (double)(t->size[r] * latents->p[i] + 1e-30f);
+    }
+    return broken;
+}
+
 /* The bounds of `n_token` tokens and `n_latent` latents; returns how many do not hold. Sets the
- * mean margin over |x| |w|. */
+ * mean distance of the bounds over |x| |w|. */
 static int64_t broken_bounds(const orth_kernels *set, const orth_screen *screen, const operands *o,
                              int64_t d, int64_t n_token, int64_t n_latent, double *looseness)
 {
     tile *t = calloc(1, sizeof *t);
     void *x = calloc((size_t)screen->panel_tokens, (size_t)screen->row_bytes(d));
     void *w = calloc((size_t)screen->panel_latents, (size_t)screen->row_bytes(d));
-    orth_screen_rows tokens = {t->size, t->rest, t->unit, t->sum};
-    int at = ORTH_PANEL_LATENTS_MAX;
-    orth_screen_rows latents = {t->size + at, t->rest + at, t->unit + at, t->sum + at};
+    orth_screen_rows x_rows = {t->size, t->rest, t->unit, t->sum};
+    orth_screen_rows w_rows = {t->size + PANEL, t->rest + PANEL, t->unit + PANEL, t->sum + PANEL};
+    orth_screen_tokens tokens = {t->alpha, t->beta, t->cut, t->unit};
+    orth_screen_latents latents = {w_rows.size, w_rows.rest, o->bias,
+                                   t->base,     w_rows.unit, w_rows.sum};
     int64_t broken = 0;
     double total = 0.0;
-    screen->pack_tokens(o->x, NULL, n_token, d, x, &tokens);
-    screen->pack_latents(o->w, NULL, n_latent, d, w, &latents);
-    screen->product(d, x, w, &tokens, &latents, t->out, ORTH_PANEL_LATENTS_MAX);
-    for (int64_t r = 0; r < n_token; r++) {
-        orth_screen_bound bound = {.p = latents.size, .q = latents.rest, .bias = o->bias};
-        orth_screened kept = {t->upper, t->lower, t->position, 0};
-        orth_screen_token_bound(d, tokens.size[r], tokens.rest[r], &bound);
-        set->screen_keep(t->out + r * ORTH_PANEL_LATENTS_MAX, n_latent, -INFINITY, 100, &bound,
-                         &kept);
-        broken += kept.count != n_latent;
-        for (int64_t i = 0; i < kept.count; i++) {
-            float value = one_chain(o->x + r * d, o->w + i * d, d, o->bias[i]);
-            broken += kept.position[i] != 100 + (uint32_t)i || value > kept.upper[i] ||
-                      value < kept.lower[i];
-            total += (double)(kept.upper[i] - kept.lower[i]) /
-                     (double)(tokens.size[r] * latents.size[i] + 1e-30f);
-        }
+    screen->pack_tokens(o->x, NULL, n_token, d, x, &x_rows);
+    screen->pack_latents(o->w, NULL, n_latent, d, w, &w_rows);
+    orth_screen_base(n_latent, o->bias, t->base);
+    for (int64_t r = 0; r < screen->panel_tokens; r++) {
+        orth_screen_token_bound(d, t->size[r], t->rest[r], t->alpha + r, t->beta + r);
+        t->cut[r] = -INFINITY;
     }
+    screen->product(d, x, w, &tokens, &latents, t->out, PANEL, t->mask);
+    for (int64_t r = 0; r < n_token; r++)
+        broken += broken_of_token(set, o, t, d, r, n_latent, &latents, &total);
     *looseness = total / (double)(n_token * n_latent);
     free(w);
     free(x);

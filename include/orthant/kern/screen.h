@@ -20,13 +20,28 @@
  *   p_i = N_i, q_i = R_i, alpha_t = R_t + 3 g (N_t + R_t), beta_t = (1 + 3 g) (N_t + R_t).
  */
 
-/** What the bound needs of the rows of one operand. */
+/** What a bound needs of packed rows: arrays of one entry for each row. */
 typedef struct orth_screen_rows {
-    float *size; ///< N of each row
-    float *rest; ///< R of each row
-    float *unit; ///< int8: the value of one step of the grid that the row was rounded to; else NULL
-    float *sum;  ///< int8: unit times the sum of the rounded row's steps; else NULL
+    float *size; ///< N
+    float *rest; ///< R
+    float *unit; ///< int8: the value of one step of the grid that the row was rounded to
+    float *sum;  ///< int8: unit times the sum of the rounded row's steps
 } orth_screen_rows;
+
+/** The tokens of a panel: arrays of panel_tokens. */
+typedef struct orth_screen_tokens {
+    const float *alpha, *beta;
+    const float *cut;  ///< what is below cannot be selected
+    const float *unit; ///< int8
+} orth_screen_tokens;
+
+/** The latents of a panel: arrays of panel_latents. */
+typedef struct orth_screen_latents {
+    const float *p, *q;
+    const float *bias;       ///< b_enc
+    const float *base;       ///< b_enc + c, rounded up: orth_screen_base
+    const float *unit, *sum; ///< int8
+} orth_screen_latents;
 
 /** The kernels of one precision, as compiled for one instruction set. Panels are as in
  * kern/table.h, but of packed low-precision words. None allocates, communicates or starts threads.
@@ -35,7 +50,7 @@ typedef struct orth_screen {
     const char *name;  ///< "bf16", "int8"
     bool faster;       ///< than the fp32 kernels of the same set
     int panel_tokens;  ///< at most ORTH_PANEL_TOKENS_MAX
-    int panel_latents; ///< at most ORTH_PANEL_LATENTS_MAX
+    int panel_latents; ///< at most 32
 
     /** Bytes of one row of length d in a panel; a multiple of 4. */
     int64_t (*row_bytes)(int64_t d);
@@ -50,19 +65,14 @@ typedef struct orth_screen {
     void (*pack_latents)(const float *rows, const uint32_t *index, int64_t count, int64_t d,
                          void *panel, const orth_screen_rows *out);
 
-    /** out[t * stride + i] = the screened product of token t and latent i, without a bias. */
-    void (*product)(int64_t d, const void *x, const void *w, const orth_screen_rows *x_rows,
-                    const orth_screen_rows *w_rows, float *out, int64_t stride);
+    /** Upper bounds: upper[t * stride + i] = U of token t and latent i; bit i of mask[t] tells
+     * whether it is not below the token's cut (NaN is not). */
+    void (*product)(int64_t d, const void *x, const void *w, const orth_screen_tokens *tokens,
+                    const orth_screen_latents *latents, float *upper, int64_t stride,
+                    uint32_t *mask);
 } orth_screen;
 
-/** The bound of one token with the latents of a tile: alpha_t p_i + beta_t q_i + c_i. */
-typedef struct orth_screen_bound {
-    float alpha, beta;
-    const float *p, *q; ///< of the latents of the tile
-    const float *bias;  ///< b_enc of the latents
-} orth_screen_bound;
-
-/** What has been kept of one token: U, L <= a <= U, and the position among the encoded latents, in
+/** What has been kept of one token: L <= a <= U, and the position among the encoded latents, in
  * ascending order of position. */
 typedef struct orth_screened {
     float *upper;
@@ -72,6 +82,9 @@ typedef struct orth_screened {
 } orth_screened;
 
 /** alpha and beta of a token with N = size, R = rest, rounded up. */
-void orth_screen_token_bound(int64_t d, float size, float rest, orth_screen_bound *out);
+void orth_screen_token_bound(int64_t d, float size, float rest, float *alpha, float *beta);
+
+/** b_enc + c of `n` latents, rounded up. */
+void orth_screen_base(int64_t n, const float *bias, float *base);
 
 #endif

@@ -72,13 +72,10 @@ typedef struct orth_kernels {
     /** Low-precision products; see kern/screen.h. Their values need not agree between sets. */
     const orth_screen *screen_bf16;
 
-    /**
-     * Append to `out` those of a tile row of n screened products whose upper bound U is not below
-     * `cut` (NaN is kept), with U, L = the lower bound, and position first + i. Room for n more is
-     * needed.
-     */
-    void (*screen_keep)(const float *row, int64_t n, float cut, uint32_t first,
-                        const orth_screen_bound *bound, orth_screened *out);
+    /** Append to `out` the entries of one token whose bits are set in `mask`: U from upper[i], L,
+     * and the position first + i. Room for 32 more is needed, whatever the mask. */
+    void (*screen_keep)(const float *upper, uint32_t mask, uint32_t first, float alpha, float beta,
+                        const orth_screen_latents *latents, orth_screened *out);
 
     /**
      * Raise the cut to a value that at least k of the lower bounds reach and hardly fewer would

@@ -12,15 +12,15 @@
 
 /** What a certified screening has kept of the tokens of a block (kern/screen.h). */
 typedef struct orth_screened_block {
-    int64_t capacity;         ///< entries that there is room for, per token
-    int64_t room;             ///< of it used in the block under way
-    float *upper, *lower;     ///< (block, capacity)
-    uint32_t *position;       ///< (block, capacity) among the encoded latents
-    int64_t *count;           ///< (block)
-    float *cut;               ///< (block) what stays below cannot be selected
-    orth_screen_bound *bound; ///< (block) alpha and beta
-    bool *lost;               ///< (block) too many entries: the token is encoded in fp32
-    uint32_t *slots;          ///< (block) scratch
+    int64_t capacity;     ///< entries that there is room for, per token
+    int64_t room;         ///< of it used in the block under way
+    float *upper, *lower; ///< (block, capacity)
+    uint32_t *position;   ///< (block, capacity) among the encoded latents
+    int64_t *count;       ///< (block)
+    float *cut;           ///< (block) what stays below cannot be selected
+    float *alpha, *beta;  ///< (block) see kern/screen.h
+    bool *lost;           ///< (block) too many entries: the token is encoded in fp32
+    uint32_t *slots;      ///< (block) scratch
 } orth_screened_block;
 
 /** Panels that the encoder packs its operands into; made once. */
@@ -31,8 +31,8 @@ typedef struct orth_encoder {
     char *x_panels; ///< the tokens of a block
     char *w_panels; ///< the latents of a tile
     int64_t w_bytes;
-    float *bias;                  ///< b_enc of a tile; then p, q of screening, unit and sum of int8
-    float *tile;                  ///< (threads, panel_tokens, ORTH_TILE_LATENTS)
+    float *rows; ///< of the packed latents: b_enc; for screening p, q, base, unit, sum
+    float *tile; ///< (threads, panel_tokens, ORTH_TILE_LATENTS)
     orth_screened_block screened; ///< only with a screen
 } orth_encoder;
 

@@ -22,12 +22,6 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
     return rows_keep(row, 0, n, above, first, keys);
 }
 
-static void keep_screened(const float *row, int64_t n, float cut, uint32_t first,
-                          const orth_screen_bound *bound, orth_screened *out)
-{
-    screen_keep_rest(row, 0, n, cut, first, bound, out);
-}
-
 static float raise_cut(int64_t k, float cut, orth_screened *screened)
 {
     cut = screen_cut(screened, k, cut);
@@ -47,5 +41,5 @@ const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .adam = rows_adam,
                                              .chain_rows = screen_chain_rows,
                                              .screen_bf16 = &screen_bf16,
-                                             .screen_keep = keep_screened,
+                                             .screen_keep = screen_keep,
                                              .screen_raise = raise_cut};
