@@ -9,6 +9,9 @@ extern const orth_kernels orth_kernels_avx2;
 extern const orth_kernels orth_kernels_avx512;
 extern const orth_kernels orth_kernels_avx512bf16; ///< the same with low-precision products
 
+/* src/kern/avx512/pack.c */
+void orth_avx512_pack(int64_t count, const float *const *rows, int width, int64_t d, float *panel);
+
 /* src/kern/avx512/screen.c */
 void orth_avx512_screen_keep(const float *upper, uint32_t mask, uint32_t first, float alpha,
                              float beta, const orth_screen_latents *latents, orth_screened *out);

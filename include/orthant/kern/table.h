@@ -30,6 +30,9 @@ typedef struct orth_kernels {
     int panel_tokens;  ///< width of a panel of tokens
     int panel_latents; ///< width of a panel of latents
 
+    /** Interleave `count` <= width rows of length d into a panel (kern/pack.h). */
+    void (*pack)(int64_t count, const float *const *rows, int width, int64_t d, float *panel);
+
     /**
      * Canonical pre-activations of one token panel and one latent panel:
      * out[t * stride + i] = (fma chain over j = 0 ... d-1 from +0 of x[j][t] w[j][i]) + bias[i].

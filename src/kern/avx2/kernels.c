@@ -56,6 +56,7 @@ static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .panel_tokens = TOKENS,
                                         .panel_latents = LATENTS,
+                                        .pack = rows_pack,
                                         .chain = chain,
                                         .keep = keep,
                                         .combine = rows_combine,
