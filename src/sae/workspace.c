@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+/* Entries per token that screening has room for: some times what is selected; more is no screening.
+ */
+enum { SCREENED_TIMES = 8, SCREENED_LEAST = 512 };
+
 static void describe_selection(const orth_sae *sae, orth_workspace *w)
 {
     const orth_recipe *recipe = &sae->recipe;
@@ -46,6 +50,8 @@ static orth_status create_selections(const orth_sae *sae, int64_t n_token, bool 
     } else {
         w->aux_selection = (orth_selection){0};
     }
+    if (capacity > SCREENED_TIMES * w->selection.k + SCREENED_LEAST)
+        capacity = SCREENED_TIMES * w->selection.k + SCREENED_LEAST;
     return orth_encoder_create(w->encoder.screen, block, capacity, sae->d_model, &w->encoder);
 }
 
