@@ -20,6 +20,8 @@ void orth_avx512_chain_rows(int64_t n_entry, const uint32_t *index, const float 
                             const float *bias, const float *x, int64_t d, float *out);
 
 extern const orth_screen orth_screen_bf16_avx512bf16;
+
+extern const orth_sparse orth_sparse_avx512; ///< src/kern/avx512/sparse.c
 #endif
 
 #endif

@@ -70,8 +70,8 @@ static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 #define AVX512_SET(set, bf16)                                                                      \
     {                                                                                              \
         .name = set, .panel_tokens = TOKENS, .panel_latents = LATENTS, .pack = orth_avx512_pack,   \
-        .chain = chain, .keep = keep, .combine = rows_combine, .dots = rows_dots,                  \
-        .adam = rows_adam, .chain_rows = orth_avx512_chain_rows, .screen_bf16 = bf16,              \
+        .chain = chain, .keep = keep, .sparse = &orth_sparse_avx512, .adam = rows_adam,            \
+        .chain_rows = orth_avx512_chain_rows, .screen_bf16 = bf16,                                 \
         .screen_keep = orth_avx512_screen_keep, .screen_raise = orth_avx512_screen_raise           \
     }
 
