@@ -50,4 +50,5 @@ const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .keep = keep,
                                         .combine = rows_combine,
                                         .dots = rows_dots,
-                                        .adam = rows_adam};
+                                        .adam = orth_adam_avx2,
+                                        .passes = &orth_passes_avx2};
