@@ -55,7 +55,7 @@ static void run(const orth_passes *p, const rows *from, int64_t offset, int64_t 
 START_TEST(every_set_gives_the_same_bits)
 {
     static outcome wanted, found;
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     for (int64_t offset = 0; offset < MARGIN; offset++)
         for (int64_t d = 0; d <= WIDEST; d++) {
