@@ -1,6 +1,7 @@
 #ifndef ORTHANT_KERN_TABLE_H
 #define ORTHANT_KERN_TABLE_H
 
+#include <orthant/kern/passes.h>
 #include <orthant/kern/screen.h>
 #include <orthant/kern/sparse.h>
 
@@ -58,6 +59,8 @@ typedef struct orth_kernels {
      * `scale` multiplies g first (the clip factor). */
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
+
+    const orth_passes *passes; ///< over single rows, in double
 
     /**
      * Canonical pre-activations of one token x (d) and the listed latents, each as `chain` gives
