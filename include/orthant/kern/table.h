@@ -1,6 +1,8 @@
 #ifndef ORTHANT_KERN_TABLE_H
 #define ORTHANT_KERN_TABLE_H
 
+#include <orthant/kern/afa.h>
+
 #include <stdint.h>
 
 /** The largest panel sizes of any kernel set, for scratch arrays. */
@@ -58,6 +60,9 @@ typedef struct orth_kernels {
      * `scale` multiplies g first (the clip factor). */
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
+
+    /** Top-AFA's sums. */
+    const orth_afa_kernels *afa;
 } orth_kernels;
 
 /** The kernel set in use: the best that the processor has, or the one that the environment variable

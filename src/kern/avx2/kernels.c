@@ -50,4 +50,5 @@ const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .keep = keep,
                                         .combine = rows_combine,
                                         .dots = rows_dots,
-                                        .adam = rows_adam};
+                                        .adam = rows_adam,
+                                        .afa = &orth_afa_avx2};

@@ -70,4 +70,5 @@ const orth_kernels orth_kernels_avx512 = {.name = "avx512",
                                           .keep = keep,
                                           .combine = rows_combine,
                                           .dots = rows_dots,
-                                          .adam = rows_adam};
+                                          .adam = rows_adam,
+                                          .afa = &orth_afa_avx512};

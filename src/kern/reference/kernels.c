@@ -28,4 +28,5 @@ const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .keep = keep,
                                              .combine = rows_combine,
                                              .dots = rows_dots,
-                                             .adam = rows_adam};
+                                             .adam = rows_adam,
+                                             .afa = &orth_afa_reference};
