@@ -72,9 +72,10 @@ static void select_alone(orth_selection *selection, int64_t slot, orth_afa_entry
     }
     if (!where->settled)
         count = kernels->collect(&token, where->low, where->high, entries);
-    state->cuts[slot] =
+    topafa_verdict verdict =
         topafa_judge(where, entries, count, selection->n_latent, token.target_square);
-    state->counts[slot] = kernels->select(&token, state->cuts + slot, 0, NULL, NULL);
+    state->cuts[slot] = verdict.cut;
+    state->counts[slot] = (int64_t)verdict.selected;
 }
 
 /* Append what is selected of the block to the code; `counts` tells how many of each token. */

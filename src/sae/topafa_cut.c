@@ -159,17 +159,19 @@ static double distance(double sum)
     return fabs(sqrt(sum) - 0x1p19);
 }
 
-static orth_afa_cut cut_at(const orth_afa_entry *entry)
+/* A cut after the first `count` entries, the last of which is given. */
+static topafa_verdict cut_at(const orth_afa_entry *entry, uint64_t count)
 {
-    return (orth_afa_cut){entry->strength, entry->latent};
+    return (topafa_verdict){{entry->strength, entry->latent}, count};
 }
 
 /* The first minimum of |sqrt(c_j) - t|, where only the entry that crosses, the one before it and
  * the last latent of all can be it. The entries are sorted. */
-static orth_afa_cut judge_sorted(const topafa_crossing *c, const orth_afa_entry *entries,
-                                 int64_t count, int64_t n_latent, double square)
+static topafa_verdict judge_sorted(const topafa_crossing *c, const orth_afa_entry *entries,
+                                   int64_t count, int64_t n_latent, double square)
 {
-    const orth_afa_cut everything = {1, UINT64_MAX}, above_range = {c->high, UINT64_MAX};
+    const topafa_verdict everything = {{1, UINT64_MAX}, c->positive};
+    const topafa_verdict above_range = {{c->high, UINT64_MAX}, c->n_before};
     bool holds_last =
         c->positive == (uint64_t)n_latent && c->n_before + (uint64_t)count == c->positive;
     double last = distance(LAST_SUM * 0x1p38 / square);
@@ -183,20 +185,21 @@ static orth_afa_cut judge_sorted(const topafa_crossing *c, const orth_afa_entry 
     }
     double here = holds_last && j == count - 1 ? last : distance((double)sum);
     double best = here;
-    orth_afa_cut result = cut_at(entries + j);
+    uint64_t n_here = c->n_before + (uint64_t)j + 1;
+    topafa_verdict result = cut_at(entries + j, n_here);
     if (before > 0 && distance((double)before) <= here) {
         best = distance((double)before);
-        result = j > 0 ? cut_at(entries + j - 1) : above_range;
+        result = j > 0 ? cut_at(entries + j - 1, n_here - 1) : above_range;
     }
     return last < best ? everything : result;
 }
 
-orth_afa_cut topafa_judge(const topafa_crossing *crossing, orth_afa_entry *entries, int64_t count,
-                          int64_t n_latent, double target_square)
+topafa_verdict topafa_judge(const topafa_crossing *crossing, orth_afa_entry *entries, int64_t count,
+                            int64_t n_latent, double target_square)
 {
     topafa_crossing c = *crossing;
     if (c.settled)
-        return (orth_afa_cut){1, UINT64_MAX};
+        return (topafa_verdict){{1, UINT64_MAX}, c.positive};
     while (count > SORTED_ENTRIES && c.high - c.low > 1) {
         orth_afa_window window;
         orth_afa_tally tally;

@@ -42,9 +42,15 @@ orth_afa_window topafa_window(const topafa_crossing *c, double target_square,
 void topafa_narrow(topafa_crossing *c, const orth_afa_window *window, const orth_afa_tally *tally,
                    int64_t n_latent);
 
+/** What is decided: the cut, and how many entries of the token group it selects. */
+typedef struct topafa_verdict {
+    orth_afa_cut cut;
+    uint64_t selected;
+} topafa_verdict;
+
 /** The cut, from all entries of [low, high) in ascending order of latent; reorders them. */
-orth_afa_cut topafa_judge(const topafa_crossing *c, orth_afa_entry *entries, int64_t count,
-                          int64_t n_latent, double target_square);
+topafa_verdict topafa_judge(const topafa_crossing *c, orth_afa_entry *entries, int64_t count,
+                            int64_t n_latent, double target_square);
 
 /** What the crossings of some tokens let expect of others; their t^2 in `squares`. */
 topafa_guess topafa_expect(const topafa_crossing *crossings, const double *squares, int64_t n);

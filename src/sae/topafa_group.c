@@ -140,7 +140,8 @@ static orth_afa_cut judge_token(const orth_selection *selection, int64_t slot, i
         count += n;
     }
     return topafa_judge(state->crossings + slot, room, count, selection->n_latent,
-                        state->squares[slot]);
+                        state->squares[slot])
+        .cut;
 }
 
 /* Judge the own part of the block's tokens. */

@@ -9,7 +9,8 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
-enum { LANES = 8, CHUNK = 512 };
+/* Keys come from far away; the processor does not fetch ahead beyond a page. */
+enum { LANES = 8, CHUNK = 512, AHEAD = 256, COPIES = 4 };
 
 /* Candidates in [least, most) by their keys: the others are outside whatever their norm is. */
 typedef struct key_range {
@@ -24,13 +25,6 @@ typedef struct constants {
     __m512d limit;    /* largest quantum */
     __m512i low_half; /* mask of a key's lower half */
 } constants;
-
-/* What is inside the window, on its way to the bins. */
-typedef struct inside {
-    uint64_t bin[CHUNK + LANES];
-    uint64_t quantum[CHUNK + LANES];
-    int64_t n;
-} inside;
 
 static constants constants_of(const orth_afa_token *token)
 {
@@ -86,6 +80,7 @@ static inline int64_t pack_range(const uint64_t *keys, int64_t n, key_range rang
     const __m512i width = _mm512_set1_epi64((int64_t)(range.most - range.least));
     int64_t count = 0;
     for (int64_t i = 0; i < n; i += LANES) {
+        _mm_prefetch((const char *)(keys + i + AHEAD), _MM_HINT_T0);
         __m512i key = _mm512_maskz_loadu_epi64(lanes_left(n - i), keys + i);
         __mmask8 mask =
             _mm512_mask_cmplt_epu64_mask(lanes_left(n - i), _mm512_sub_epi64(key, least), width);
@@ -126,51 +121,68 @@ static inline __mmask8 within(__mmask8 mask, __m512i strength, uint64_t low, uin
     return _mm512_mask_cmplt_epu64_mask(mask, offset, _mm512_set1_epi64((int64_t)(end - low)));
 }
 
-static inline void put_inside(const orth_afa_window *window, __mmask8 mask, __m512i strength,
-                              __m512i quantum, inside *in)
+/* What is inside the window is packed, and added to the bins one by one. */
+static inline int64_t put_inside(const orth_afa_window *window, __mmask8 mask, __m512i strength,
+                                 __m512i quantum, uint64_t *bins, uint64_t *quanta_of)
 {
     __m512i offset = _mm512_sub_epi64(strength, _mm512_set1_epi64((int64_t)window->low));
     __m512i bin = _mm512_srl_epi64(offset, _mm_cvtsi32_si128(window->shift));
-    _mm512_storeu_si512(in->bin + in->n, _mm512_maskz_compress_epi64(mask, bin));
-    _mm512_storeu_si512(in->quantum + in->n, _mm512_maskz_compress_epi64(mask, quantum));
-    in->n += __builtin_popcount(mask);
+    _mm512_storeu_si512(bins, _mm512_maskz_compress_epi64(mask, bin));
+    _mm512_storeu_si512(quanta_of, _mm512_maskz_compress_epi64(mask, quantum));
+    return __builtin_popcount(mask);
 }
 
-static void add_inside(const inside *in, orth_afa_tally *tally)
+/* An entry whose bin was written just before would wait for that: neighbours use different copies.
+ */
+static void add_to_bins(const uint64_t *bins, const uint64_t *quanta_of, int64_t n,
+                        orth_afa_bin (*copies)[ORTH_AFA_BINS])
 {
-    for (int64_t i = 0; i < in->n; i++) {
-        tally->bins[in->bin[i]].sum += in->quantum[i];
-        tally->bins[in->bin[i]].count++;
+    for (int64_t i = 0; i < n; i++) {
+        orth_afa_bin *bin = copies[i % COPIES] + bins[i];
+        __m128i entry = _mm_set_epi64x(1, (int64_t)quanta_of[i]);
+        _mm_storeu_si128((__m128i *)bin, _mm_add_epi64(_mm_loadu_si128((__m128i *)bin), entry));
     }
 }
 
-static void tally_candidates(const orth_afa_token *token, const orth_afa_window *window,
+static void add_copies(orth_afa_bin (*copies)[ORTH_AFA_BINS], orth_afa_tally *tally)
+{
+    for (int bin = 0; bin < ORTH_AFA_BINS; bin++) {
+        orth_afa_bin all = {0, 0};
+        for (int copy = 0; copy < COPIES; copy++) {
+            all.sum += copies[copy][bin].sum;
+            all.count += copies[copy][bin].count;
+        }
+        tally->bins[bin] = all;
+    }
+}
+
+static void tally_candidates(const orth_afa_token *token, const orth_afa_window *given,
                              orth_afa_tally *tally)
 {
     const constants c = constants_of(token);
-    const key_range range = keys_for(token, window->low, window->top);
-    uint64_t keys[CHUNK + LANES];
-    inside in;
+    const orth_afa_window window = *given;
+    const key_range range = keys_for(token, window.low, window.top);
+    uint64_t keys[CHUNK + LANES], bins[CHUNK + LANES], quanta_of[CHUNK + LANES], n_above = 0;
     __m512i sum = _mm512_setzero_si512();
-    memset(tally, 0, sizeof *tally);
+    orth_afa_bin copies[COPIES][ORTH_AFA_BINS];
+    memset(copies, 0, sizeof copies);
     for (int64_t first = 0; first < token->n; first += CHUNK) {
-        int64_t left = token->n - first;
+        int64_t left = token->n - first, inside = 0;
         int64_t n = pack_range(token->keys + first, left < CHUNK ? left : CHUNK, range, keys);
-        in.n = 0;
         for (int64_t i = 0; i < n; i += LANES) {
             __mmask8 lanes = lanes_left(n - i);
             __m512i strength = strengths(&c, lanes, _mm512_loadu_si512(keys + i));
             __m512i quantum = quanta(&c, strength);
-            __mmask8 above =
-                window->top > window->high ? within(lanes, strength, window->high, window->top) : 0;
+            __mmask8 above = within(lanes, strength, window.high, window.top);
             sum = _mm512_mask_add_epi64(sum, above, sum, quantum);
-            tally->above.count += (uint64_t)__builtin_popcount(above);
-            put_inside(window, within(lanes, strength, window->low, window->high), strength,
-                       quantum, &in);
+            n_above += (uint64_t)__builtin_popcount(above);
+            inside += put_inside(&window, within(lanes, strength, window.low, window.high),
+                                 strength, quantum, bins + inside, quanta_of + inside);
         }
-        add_inside(&in, tally);
+        add_to_bins(bins, quanta_of, inside, copies);
     }
-    tally->above.sum = (uint64_t)_mm512_reduce_add_epi64(sum);
+    add_copies(copies, tally);
+    tally->above = (orth_afa_bin){(uint64_t)_mm512_reduce_add_epi64(sum), n_above};
 }
 
 static int64_t collect(const orth_afa_token *token, uint64_t low, uint64_t high,
@@ -234,6 +246,7 @@ static int64_t select_candidates(const orth_afa_token *token, const orth_afa_cut
     int64_t count = 0;
     for (int64_t i = 0; i < token->n; i += LANES) {
         __mmask8 lanes = lanes_left(token->n - i);
+        _mm_prefetch((const char *)(token->keys + i + AHEAD), _MM_HINT_T0);
         __m512i key = _mm512_maskz_loadu_epi64(lanes, token->keys + i);
         __mmask8 sure = _mm512_mask_cmpge_epu64_mask(lanes, key, most);
         __mmask8 open = (__mmask8)(_mm512_mask_cmpge_epu64_mask(lanes, key, least) & ~sure);
