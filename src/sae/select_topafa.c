@@ -114,7 +114,7 @@ static orth_status topafa_close_block(orth_selection *selection)
         for (int64_t slot = 0; slot < c->n_token; slot++)
             select_alone(selection, slot, state->scratch + omp_get_thread_num() * c->capacity);
     }
-    state->guess = topafa_expect(state->crossings, state->squares, c->n_token);
+    state->guess = topafa_expect(state->cuts, state->squares, c->n_token);
     return append_selected(selection);
 }
 

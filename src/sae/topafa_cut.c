@@ -214,16 +214,16 @@ topafa_verdict topafa_judge(const topafa_crossing *crossing, orth_afa_entry *ent
 
 /* The mean and three mean deviations around it, a sixteenth of an octave at least; in integers, so
  * that all ranks expect the same. */
-topafa_guess topafa_expect(const topafa_crossing *crossings, const double *squares, int64_t n)
+topafa_guess topafa_expect(const orth_afa_cut *cuts, const double *squares, int64_t n)
 {
     enum { UNIT = 20 };
     int64_t sum = 0, deviation = 0, count = 0;
     for (int pass = 0; pass < 2; pass++) {
         int64_t mean = count ? sum / count : 0;
         for (int64_t i = 0; i < n; i++) {
-            if (crossings[i].settled || squares[i] == 0.0)
+            if (cuts[i].strength <= 1 || squares[i] == 0.0)
                 continue;
-            int64_t offset = (int64_t)(crossings[i].low - orth_afa_bits(squares[i])) >> UNIT;
+            int64_t offset = (int64_t)(cuts[i].strength - orth_afa_bits(squares[i])) >> UNIT;
             if (pass == 0) {
                 sum += offset;
                 count++;

@@ -52,7 +52,8 @@ typedef struct topafa_verdict {
 topafa_verdict topafa_judge(const topafa_crossing *c, orth_afa_entry *entries, int64_t count,
                             int64_t n_latent, double target_square);
 
-/** What the crossings of some tokens let expect of others; their t^2 in `squares`. */
-topafa_guess topafa_expect(const topafa_crossing *crossings, const double *squares, int64_t n);
+/** What the cuts of some tokens let expect of others; their t^2 in `squares`. Cuts that select
+ * everything tell nothing. */
+topafa_guess topafa_expect(const orth_afa_cut *cuts, const double *squares, int64_t n);
 
 #endif
