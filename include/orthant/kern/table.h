@@ -1,6 +1,7 @@
 #ifndef ORTHANT_KERN_TABLE_H
 #define ORTHANT_KERN_TABLE_H
 
+#include <orthant/kern/afa.h>
 #include <orthant/kern/passes.h>
 #include <orthant/kern/screen.h>
 #include <orthant/kern/sparse.h>
@@ -61,6 +62,9 @@ typedef struct orth_kernels {
                  float *v);
 
     const orth_passes *passes; ///< over single rows, in double
+
+    /** Top-AFA's sums. */
+    const orth_afa_kernels *afa;
 
     /**
      * Canonical pre-activations of one token x (d) and the listed latents, each as `chain` gives

@@ -46,8 +46,8 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
     const __m512 limit = _mm512_set1_ps(above);
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    /* A store writes 8 keys whatever their number, so the last 16 values go one by one. */
-    for (; i + 32 <= n; i += 16) {
+    /* A store writes 8 keys whatever their number: there is room for one key for each value. */
+    for (; i + 16 <= n; i += 16) {
         __m512 value = _mm512_loadu_ps(row + i);
         __mmask16 mask = _mm512_cmp_ps_mask(value, limit, _CMP_NLE_UQ);
         if (!mask)
@@ -79,6 +79,7 @@ static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
         .sparse = &orth_sparse_avx512,             \
         .adam = orth_adam_avx512,                  \
         .passes = &orth_passes_avx512,             \
+        .afa = &orth_afa_avx512,                   \
         .chain_rows = orth_avx512_chain_rows,      \
         .screen_bf16 = bf16,                       \
         .screen_keep = orth_avx512_screen_keep,    \
