@@ -27,6 +27,12 @@ static int64_t topk_kept(const orth_selection *selection, int64_t n_latent)
     return twice < n_latent ? twice : n_latent;
 }
 
+static bool topk_screened(const orth_selection *selection, int64_t *k)
+{
+    *k = selection->k;
+    return selection->k > 0;
+}
+
 static void keep_largest(orth_candidates *c, int64_t slot, int64_t k, uint64_t *scratch)
 {
     uint64_t *keys = c->keys + slot * c->capacity;
@@ -181,6 +187,7 @@ static void topk_free(orth_selection *selection)
 const orth_selection_ops orth_selection_topk = {.name = "topk",
                                                 .kept = topk_kept,
                                                 .prune = topk_prune,
+                                                .screened = topk_screened,
                                                 .close_block = topk_close_block,
                                                 .create = topk_create,
                                                 .free = topk_free};

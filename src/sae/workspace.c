@@ -37,7 +37,7 @@ static orth_status create_selections(const orth_sae *sae, int64_t n_token, bool 
     int64_t largest = orth_partition_largest(sae->recipe.n_latent, sae->grid->n_shard);
     describe_selection(sae, w);
     ORTH_TRY(orth_selection_create(&w->selection, n_token, largest));
-    int64_t block = w->selection.candidates.block;
+    int64_t block = w->selection.candidates.block, capacity = w->selection.candidates.capacity;
     if (aux) {
         ORTH_TRY(orth_selection_create(&w->aux_selection, n_token, largest));
         if (w->aux_selection.candidates.block > block)
@@ -45,7 +45,9 @@ static orth_status create_selections(const orth_sae *sae, int64_t n_token, bool 
     } else {
         w->aux_selection = (orth_selection){0};
     }
-    return orth_encoder_create(block, sae->d_model, &w->encoder);
+    const orth_screen *screen =
+        orth_encode_screen(sae, sae->recipe.selection, w->selection.k, largest);
+    return orth_encoder_create(screen, block, capacity, sae->d_model, &w->encoder);
 }
 
 static orth_status create_local(const orth_sae *sae, int64_t n_token, bool training,
