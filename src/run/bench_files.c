@@ -284,7 +284,7 @@ orth_status orth_bench_files(const orth_grid *grid, orth_bench_report *report)
     orth_status status = ORTH_OK;
     if (orth_bench_wanted(report, "reader"))
         status = bench_reader(grid, folder, report);
-    if (status == ORTH_OK)
+    if (status == ORTH_OK && orth_bench_wanted(report, "checkpoint"))
         status = bench_checkpoint(grid, folder, report);
     if (grid->rank == 0)
         rmdir(folder);

@@ -11,12 +11,13 @@ static const double GIGA = 1e9;
 
 /* ---- rates for planning ---- */
 
+/* The first such step without AuxK; `encode` auto: whatever encodes. */
 static const orth_bench_step *find_step(const orth_bench_report *report,
                                         orth_selection_kind selection, orth_encode_kind encode)
 {
     for (int i = 0; i < report->n_step; i++)
-        if (report->steps[i].selection == selection && report->steps[i].encode == encode &&
-            !strstr(report->steps[i].name, "AuxK"))
+        if (report->steps[i].selection == selection && !strstr(report->steps[i].name, "AuxK") &&
+            (encode == ORTH_ENCODE_AUTO || report->steps[i].encode == encode))
             return &report->steps[i];
     return NULL;
 }
@@ -43,13 +44,13 @@ static double encode_rate(const orth_bench_report *report, orth_encode_kind enco
 
 static double select_time(const orth_bench_report *report, orth_selection_kind selection)
 {
-    const orth_bench_step *step = find_step(report, selection, ORTH_ENCODE_FP32);
+    const orth_bench_step *step = find_step(report, selection, ORTH_ENCODE_AUTO);
     return step ? step->phase[ORTH_PHASE_SELECT] * GIGA / values_of(step) : NAN;
 }
 
 static double update_rate(const orth_bench_report *report)
 {
-    const orth_bench_step *step = find_step(report, ORTH_SELECT_TOPK, ORTH_ENCODE_FP32);
+    const orth_bench_step *step = find_step(report, ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO);
     if (!step)
         return NAN;
     return 48.0 * (double)step->n_latent * (double)step->d_model * (double)report->options.n_group /
@@ -58,7 +59,7 @@ static double update_rate(const orth_bench_report *report)
 
 static double elementwise_rate(const orth_bench_report *report)
 {
-    const orth_bench_step *step = find_step(report, ORTH_SELECT_TOPK, ORTH_ENCODE_FP32);
+    const orth_bench_step *step = find_step(report, ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO);
     if (!step)
         return NAN;
     return 32.0 * (double)step->batch * (double)step->d_model * (double)report->options.n_shard /
@@ -108,7 +109,9 @@ static json_t *sparse_array(const orth_bench_report *r, orth_phase phase, double
     json_t *array = json_array();
     for (int i = 0; i < r->n_step; i++) {
         const orth_bench_step *step = &r->steps[i];
-        if (step->encode != ORTH_ENCODE_FP32 || strstr(step->name, "AuxK"))
+        bool again = step->selection == ORTH_SELECT_TOPK &&
+                     step != find_step(r, ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO);
+        if (again || strstr(step->name, "AuxK"))
             continue;
         double rate = operations * entries_of(step) * (double)step->d_model / step->phase[phase];
         json_array_append_new(array, json_pack("{s:o,s:o}", "density", number(step->density),

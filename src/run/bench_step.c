@@ -35,13 +35,19 @@ typedef struct bench_case {
     bool aux;
 } bench_case;
 
+/* A way to encode that this machine does not have, or not for these sizes, is left out. */
 static const bench_case cases[] = {
     {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_FP32, 0.0, false},
-    {"topk, AuxK, 5 % dead", ORTH_SELECT_TOPK, ORTH_ENCODE_FP32, 0.0, true},
-    {"topafa at 18 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_FP32, 0.18, false},
-    {"topafa at 18 %, AuxK", ORTH_SELECT_TOPAFA, ORTH_ENCODE_FP32, 0.18, true},
-    {"topafa at 50 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_FP32, 0.5, false},
+    {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_BF16, 0.0, false},
+    {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_INT8, 0.0, false},
+    {"topk, AuxK, 5 % dead", ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO, 0.0, true},
+    {"topafa at 18 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.18, false},
+    {"topafa at 18 %, AuxK", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.18, true},
+    {"topafa at 50 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.5, false},
 };
+
+/* The step whose sizes are doubled. */
+static const bench_case doubled_case = {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO, 0.0, false};
 
 /* The published recipes of configs/gao-topk.yaml and topafa.yaml, as far as they cost time. */
 static orth_recipe recipe_of(const bench_case *c, const orth_bench_options *sizes)
@@ -202,6 +208,7 @@ static orth_status open_stage(const orth_grid *grid, const bench_case *which,
     forget_peak();
     if (status == ORTH_OK)
         status = orth_bench_model(grid, &recipe, sizes->d_model, &s->sae);
+    s->sae.encode = which->encode;
     if (status == ORTH_OK)
         status = orth_workspace_create(&s->sae, sizes->batch, true, &s->workspace);
     if (status == ORTH_OK && which->density > 0.0)
@@ -274,24 +281,41 @@ static orth_status repeat(stage *s, int64_t count, double *times, orth_phase_tim
     return ORTH_OK;
 }
 
+/* What the encoder of the workspace does. */
+static orth_encode_kind encode_in_use(const stage *s)
+{
+    const orth_screen *screen = s->workspace.encoder.screen;
+    if (!screen)
+        return ORTH_ENCODE_FP32;
+    return strcmp(screen->name, "int8") == 0 ? ORTH_ENCODE_INT8 : ORTH_ENCODE_BF16;
+}
+
+static bool is_new(const stage *s)
+{
+    return s->which->encode == ORTH_ENCODE_AUTO || s->which->encode == encode_in_use(s);
+}
+
+/* *there tells whether this machine has what the case asks for. */
 static orth_status measure(const orth_grid *grid, const bench_case *which, int64_t alone,
-                           const orth_bench_options *sizes, orth_bench_step *out)
+                           const orth_bench_options *sizes, orth_bench_step *out, bool *there)
 {
     stage s;
     double times[sizes->repetitions];
     orth_phase_timer timers[sizes->repetitions];
     *out = (orth_bench_step){.selection = which->selection,
-                             .encode = which->encode,
                              .batch = sizes->batch,
                              .d_model = sizes->d_model,
                              .n_latent = sizes->n_latent};
     snprintf(out->name, sizeof out->name, "%s", which->name);
     orth_status status = open_stage(grid, which, sizes, &s);
-    if (status == ORTH_OK)
+    out->encode = encode_in_use(&s);
+    *there = status == ORTH_OK && is_new(&s);
+    if (*there)
         status = repeat(&s, sizes->repetitions, times, timers, out);
     int64_t peak = orth_peak_memory() - s.before + alone;
     close_stage(&s);
-    ORTH_TRY(status);
+    if (status != ORTH_OK || !*there)
+        return status;
     ORTH_TRY(orth_allreduce(&peak, 1, MPI_INT64_T, MPI_MAX, grid->world));
     out->peak_memory = peak;
     out->tokens_per_s = (double)sizes->batch / out->seconds;
@@ -305,8 +329,11 @@ orth_status orth_bench_steps(const orth_grid *grid, int64_t alone, orth_bench_re
     ORTH_TRY(orth_bench_yardstick(grid->world, report, &before));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         orth_bench_step *step = &report->steps[report->n_step];
-        orth_log_info("bench: step, %s", cases[i].name);
-        ORTH_TRY(measure(grid, cases + i, alone, &report->options, step));
+        orth_log_info("bench: step, %s, %s", cases[i].name, orth_encode_names[cases[i].encode]);
+        bool there;
+        ORTH_TRY(measure(grid, cases + i, alone, &report->options, step, &there));
+        if (!there)
+            continue;
         ORTH_TRY(orth_bench_yardstick(grid->world, report, &after));
         step->in_S = step->seconds / (0.5 * (before + after));
         before = after;
@@ -325,8 +352,8 @@ static orth_status double_one(const orth_grid *grid, const orth_bench_options *b
     int64_t count = base->repetitions;
     double times[2][count], ratios[count], l0;
     orth_phase_timer timer;
-    orth_status status = open_stage(grid, cases, base, &s[0]);
-    orth_status other = open_stage(grid, cases, doubled, &s[1]);
+    orth_status status = open_stage(grid, &doubled_case, base, &s[0]);
+    orth_status other = open_stage(grid, &doubled_case, doubled, &s[1]);
     if (status == ORTH_OK)
         status = other;
     for (int64_t r = -1; r < count && status == ORTH_OK; r++) {
