@@ -29,8 +29,8 @@ static orth_status read_options(const orth_call *call, orth_plan_options *out)
     if (!orth_call_text(call, "ranks"))
         return orth_fail(ORTH_ERR_USAGE, "plan: --ranks is missing; say how many ranks will run");
     *out = (orth_plan_options){.bench = orth_call_text(call, "bench")};
-    ORTH_TRY(orth_call_integer(call, "ranks", 1, 1 << 20, &ranks));
-    ORTH_TRY(orth_call_integer(call, "ranks-per-node", 1, 1 << 20, &per_node));
+    ORTH_TRY(orth_call_integer(call, "ranks", 1, 1 << 16, &ranks));
+    ORTH_TRY(orth_call_integer(call, "ranks-per-node", 1, 1 << 16, &per_node));
     ORTH_TRY(orth_call_integer(call, "threads", 1, 1 << 16, &threads));
     ORTH_TRY(orth_call_number(call, "latency", 0.0, 1e6, &latency));
     ORTH_TRY(orth_call_number(call, "bandwidth", 1e-3, 1e6, &bandwidth));

@@ -79,25 +79,27 @@ static void exchange_tokens(teller *t)
     allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_PEERS, 2 * sizeof(int64_t));
 }
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* From every other shard: how many entries each of the `mine` judged tokens has, then the entries,
- * at most `most` a token. */
+ * at most `most` a token, and no more than the shard has latents. */
 static void candidates(teller *t, int64_t mine, int64_t most, int64_t size)
 {
-    for (int s = 0; s < t->grid.n_shard; s++) {
-        int64_t n =
-            orth_range_size(orth_partition(t->problem->config.recipe.n_latent, t->grid.n_shard, s));
-        if (s == t->grid.shard_index)
-            continue;
-        add(t, ORTH_TRAFFIC_CANDIDATES, ORTH_COMM_GROUP, mine * (int64_t)sizeof(int64_t), 1);
-        add(t, ORTH_TRAFFIC_CANDIDATES, ORTH_COMM_GROUP, mine * (most < n ? most : n) * size, 1);
-    }
+    int64_t n = t->problem->config.recipe.n_latent, shards = t->grid.n_shard, larger = n % shards;
+    int64_t entries = larger * smaller(most, n / shards + 1) +
+                      (shards - larger) * smaller(most, n / shards) - smaller(most, t->n_own);
+    add(t, ORTH_TRAFFIC_CANDIDATES, ORTH_COMM_GROUP,
+        mine * ((shards - 1) * (int64_t)sizeof(int64_t) + entries * size), 2 * (shards - 1));
 }
 
 /* As topk_close_block for each block: `k` keys of a token. */
 static void select_topk(teller *t, int64_t block, int64_t k)
 {
     for (int64_t first = 0; first < t->n_token; first += block) {
-        int64_t n = t->n_token - first < block ? t->n_token - first : block;
+        int64_t n = smaller(block, t->n_token - first);
         int64_t mine = orth_range_size(orth_partition(n, t->grid.n_shard, t->grid.shard_index));
         candidates(t, mine, k, sizeof(uint64_t));
         gather(t, ORTH_TRAFFIC_CUTS, (n - mine) * (int64_t)sizeof(uint64_t));
@@ -108,7 +110,7 @@ static void select_topk(teller *t, int64_t block, int64_t k)
 static void select_topafa(teller *t, int64_t block)
 {
     for (int64_t first = 0; first < t->n_token; first += block) {
-        int64_t n = t->n_token - first < block ? t->n_token - first : block;
+        int64_t n = smaller(block, t->n_token - first);
         int64_t mine = orth_range_size(orth_partition(n, t->grid.n_shard, t->grid.shard_index));
         allreduce(t, ORTH_TRAFFIC_SEARCH, ORTH_COMM_GROUP, n * (BINS + 2) * 8);
         candidates(t, mine, 0, 0);
@@ -126,7 +128,7 @@ static void select_entries(teller *t, int64_t block)
                   (1 + DIGITS * DIGIT_VALUES) * (int64_t)sizeof(int64_t));
     } else {
         int64_t larger = r->multi_k > 1 ? r->k * r->multi_k : r->k;
-        select_topk(t, block, larger < r->n_latent ? larger : r->n_latent);
+        select_topk(t, block, smaller(larger, r->n_latent));
         if (r->multi_k > 1)
             select_topk(t, block, r->k);
     }
@@ -160,16 +162,23 @@ static void forward_and_losses(teller *t, const orth_plan_memory *memory)
     sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 4, sizeof(double));
 }
 
+/* As reduce_block for `blocks` blocks of `rows` latents: W_enc, W_dec, b_enc. */
+static void reduce_blocks(teller *t, int64_t blocks, int64_t rows)
+{
+    int64_t messages = 0, d = t->problem->d_model;
+    int ranks = t->grid.n_group;
+    int64_t bytes = 2 * orth_sum_received(rows * d, sizeof(float), ranks, &messages);
+    messages *= 2;
+    bytes += orth_sum_received(rows, sizeof(float), ranks, &messages);
+    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, blocks * bytes, blocks * messages);
+}
+
 /* As orth_gradient_update. */
 static void update(teller *t)
 {
     int64_t d = t->problem->d_model;
-    for (int64_t first = 0; first < t->n_own; first += UPDATE_ROWS) {
-        int64_t rows = t->n_own - first < UPDATE_ROWS ? t->n_own - first : UPDATE_ROWS;
-        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, rows * d, sizeof(float));
-        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, rows * d, sizeof(float));
-        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, rows, sizeof(float));
-    }
+    reduce_blocks(t, t->n_own / UPDATE_ROWS, UPDATE_ROWS);
+    reduce_blocks(t, 1, t->n_own % UPDATE_ROWS);
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, d, sizeof(double));
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 1, sizeof(double));
 }

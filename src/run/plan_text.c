@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+enum { RANKS_TOLD = 64 };
 static const double MIB = 1024.0 * 1024.0;
 
 /* ---- text ---- */
@@ -188,11 +189,11 @@ static json_t *layouts_json(const orth_plan *plan)
     return array;
 }
 
-/* Of every rank of the chosen grid, in order. */
+/* Of every rank of the chosen grid, in order; of the first ones of very many. */
 static json_t *ranks_json(const orth_plan *plan, const orth_plan_layout *l)
 {
     json_t *array = json_array();
-    for (int rank = 0; rank < plan->problem.options.ranks; rank++) {
+    for (int rank = 0; rank < plan->problem.options.ranks && rank < RANKS_TOLD; rank++) {
         orth_plan_rank_flow flow;
         orth_plan_flow_of(&plan->problem, l->n_group, l->n_shard, rank, &l->memory, &flow);
         json_array_append_new(array, rank_flow_json(&flow));
