@@ -15,8 +15,8 @@
 enum { ENTRY_BYTES = 16 };
 /* Reading: the largest piece, as in io/rows.c. Reductions: two buffers, as in par/collective.c. */
 enum { PIECE_BYTES = 4 << 20, REDUCTION_BYTES = 2 * (2 << 20) };
-/* What a training process takes besides a planning one, and besides that each of several ranks. */
-static const double TRAINING_BYTES = 6 << 20, RANKS_BYTES = 12 << 20;
+/* What a training process takes besides a planning one: threads, more of its libraries. */
+static const double TRAINING_BYTES = 6 << 20;
 /* Share of the latents whose pre-activation is positive: those are top-AFA's candidates. */
 static const double POSITIVE = 0.5;
 
@@ -142,6 +142,14 @@ static double start_bytes(const orth_plan_problem *p, const orth_grid *grid,
            4.0 * (double)(orth_range_size(own) * p->d_model) + PIECE_BYTES;
 }
 
+/* Before batchtopk's cut the code has half as many entries more, and a block's positive ones. */
+static double uncut_bytes(const orth_plan_problem *p, const orth_grid *grid, int64_t block)
+{
+    double n_own = (double)orth_range_size(orth_grid_latents(grid, p->config.recipe.n_latent));
+    double limit = (double)p->config.recipe.batch * p->entries;
+    return ENTRY_BYTES / 2 * (limit / 2.0 + (double)block * POSITIVE * n_own);
+}
+
 static void add_codes(const orth_plan_problem *p, const orth_grid *grid, orth_plan_memory *m)
 {
     const orth_recipe *r = &p->config.recipe;
@@ -149,6 +157,8 @@ static void add_codes(const orth_plan_problem *p, const orth_grid *grid, orth_pl
     *codes = code_bytes(p, grid, p->entries);
     if (r->multi_k > 1 && r->selection == ORTH_SELECT_TOPK)
         *codes += code_bytes(p, grid, p->entries * (double)r->multi_k);
+    if (r->selection == ORTH_SELECT_BATCHTOPK)
+        *codes += uncut_bytes(p, grid, m->block);
     if (m->aux_block > 0) {
         double most = (double)(r->aux_k < r->n_latent ? r->aux_k : r->n_latent);
         m->dead += code_bytes(p, grid, most);
@@ -171,7 +181,7 @@ orth_status orth_plan_memory_of(const orth_plan_problem *p, int n_group, int n_s
         m.store[ORTH_STORE_SCRATCH] -= (1.0 - POSITIVE) * plain.candidates;
     m.store[ORTH_STORE_SCRATCH] +=
         reader_bytes(p, &grid) + checkpoint_bytes(p, &grid) + (grid.size > 1 ? REDUCTION_BYTES : 0);
-    m.store[ORTH_STORE_PROGRAM] = p->program + TRAINING_BYTES + (grid.size > 1 ? RANKS_BYTES : 0.0);
+    m.store[ORTH_STORE_PROGRAM] = p->program + TRAINING_BYTES;
     add_codes(p, &grid, &m);
     m.start = start_bytes(p, &grid, &m);
     for (int i = 0; i < ORTH_STORE_COUNT; i++)
