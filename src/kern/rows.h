@@ -13,6 +13,18 @@
 
 enum { ROW_LANES = 32, COMBINE_COLUMNS = 128 };
 
+static inline void rows_pack(int64_t count, const float *const *rows, int width, int64_t d,
+                             float *panel)
+{
+    for (int64_t j = 0; j < d; j++) {
+        float *column = panel + j * width;
+        for (int64_t r = 0; r < count; r++)
+            column[r] = rows[r][j];
+        for (int64_t r = count; r < width; r++)
+            column[r] = 0.0f;
+    }
+}
+
 static inline void rows_combine(int64_t n_entry, const uint32_t *index, const float *values,
                                 const float *rows, int64_t d, float *out)
 {

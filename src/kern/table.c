@@ -29,11 +29,18 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
+           __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 /* Best first. */
 static const candidate candidates[] = {
 #ifdef ORTH_HAVE_X86_KERNELS
+    {&orth_kernels_avx512bf16, has_avx512bf16},
     {&orth_kernels_avx512, has_avx512},
     {&orth_kernels_avx2, has_avx2},
 #endif

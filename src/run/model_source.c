@@ -138,6 +138,7 @@ orth_status orth_model_load(const orth_model_source *source, const orth_grid *gr
     orth_status status =
         orth_agree(grid->world, orth_sae_create(grid, &source->config.recipe, source->info.d_model,
                                                 false, &sae));
+    sae.encode = source->config.compute_encode;
     if (status == ORTH_OK)
         status = orth_checkpoint_read(source->path, &sae);
     if (status == ORTH_OK)

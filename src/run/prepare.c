@@ -349,6 +349,7 @@ static orth_status create_model(orth_trainer *t)
 {
     int64_t d = orth_dataset_width(t->dataset);
     orth_status status = orth_sae_create(&t->grid, &t->config.recipe, d, true, &t->sae);
+    t->sae.encode = t->config.compute_encode;
     if (status == ORTH_OK)
         status = orth_trainer_check_sizes(&t->sae.recipe, d);
     return orth_agree(t->grid.world, status);

@@ -1,5 +1,7 @@
 #include <orthant/sae/encode.h>
 
+#include "screened.h"
+
 #include <orthant/base/memory.h>
 #include <orthant/kern/keys.h>
 #include <orthant/kern/pack.h>
@@ -8,26 +10,83 @@
 #include <omp.h>
 #include <string.h>
 
-/* The own latents that are encoded. */
-typedef struct latent_list {
-    const uint32_t *index; ///< NULL: 0, 1, ...
-    int64_t count;
-} latent_list;
+enum {
+    /* Latents are packed so many bytes at a time, which the threads then share in their caches. */
+    PACKED_BYTES = 800 << 10,
+    PACKED_MOST = 4 * ORTH_TILE_LATENTS,
+    /* Screening pays where that many times more latents are encoded than selected. */
+    SCREENED_SHARE = 16,
+    SCREENED_WIDTH = 64
+};
 
-orth_status orth_encoder_create(int64_t block, int64_t d_model, orth_encoder *out)
+/* What is known of each packed latent. */
+enum { ROW_BIAS, ROW_P, ROW_Q, ROW_BASE, ROW_UNIT, ROW_SUM, ROW_KINDS };
+
+/* One way over a block: which latents, which tokens, in which arithmetic. */
+typedef struct pass {
+    const orth_sae *sae;
+    const orth_batch *batch;
+    orth_encoder *encoder;
+    orth_selection *selection;
+    const uint32_t *index; ///< the own latents that are encoded; NULL: 0, 1, ...
+    int64_t n_latent;
+    const uint32_t *slots; ///< the tokens of the block; NULL: 0, 1, ...
+    int64_t n_slot;
+    const orth_screen *screen; ///< NULL: fp32
+    int panel_tokens, panel_latents;
+    int64_t row_bytes; ///< of a row in a panel
+    int64_t k;         ///< selected per token, for screening
+} pass;
+
+static int64_t smaller(int64_t a, int64_t b)
 {
-    const orth_kernels *kernels = orth_kernels_get();
-    int64_t panels = orth_partition_largest(block, kernels->panel_tokens);
-    orth_encoder encoder = {.block = block, .d_model = d_model};
-    orth_status status =
-        ORTH_ALLOCATE(panels * kernels->panel_tokens * d_model, "token panels", &encoder.x_panels);
+    return a < b ? a : b;
+}
+
+const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind kind, int64_t k,
+                                      int64_t n_latent)
+{
+    const orth_screen *screen = orth_kernels_get()->screen_bf16;
+    bool wanted = sae->encode == ORTH_ENCODE_AUTO ? screen->faster && sae->d_model >= SCREENED_WIDTH
+                                                  : sae->encode != ORTH_ENCODE_FP32;
+    if (!wanted || kind == ORTH_SELECT_TOPAFA || k * SCREENED_SHARE > n_latent)
+        return NULL;
+    return screen;
+}
+
+static int64_t packed_latents(int64_t row_bytes)
+{
+    int64_t tiles = PACKED_BYTES / (row_bytes * ORTH_TILE_LATENTS);
+    int64_t latents = tiles < 1 ? ORTH_TILE_LATENTS : tiles * ORTH_TILE_LATENTS;
+    return smaller(latents, PACKED_MOST);
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+orth_status orth_encoder_create(const orth_screen *screen, int64_t block, int64_t capacity,
+                                int64_t d_model, orth_encoder *out)
+{
+    int64_t padded = block + ORTH_PANEL_TOKENS_MAX, fp32_row = d_model * (int64_t)sizeof(float);
+    int64_t row = screen ? larger(screen->row_bytes(d_model), fp32_row) : fp32_row;
+    orth_encoder encoder = {.screen = screen, .block = block, .d_model = d_model};
+    encoder.w_bytes = packed_latents(fp32_row) * fp32_row;
+    if (screen)
+        encoder.w_bytes = larger(encoder.w_bytes, packed_latents(screen->row_bytes(d_model)) *
+                                                      screen->row_bytes(d_model));
+    orth_status status = ORTH_ALLOCATE(padded * row, "token panels", &encoder.x_panels);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(ORTH_TILE_LATENTS * d_model, "latent panels", &encoder.w_panels);
+        status = ORTH_ALLOCATE(encoder.w_bytes, "latent panels", &encoder.w_panels);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(ORTH_TILE_LATENTS, "latent panels", &encoder.bias);
+        status = ORTH_ALLOCATE(ROW_KINDS * PACKED_MOST, "latent panels", &encoder.rows);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(omp_get_max_threads() * kernels->panel_tokens * ORTH_TILE_LATENTS,
+        status = ORTH_ALLOCATE(omp_get_max_threads() * ORTH_PANEL_TOKENS_MAX *
+                                   (int64_t)ORTH_TILE_LATENTS,
                                "tiles", &encoder.tile);
+    if (status == ORTH_OK && screen)
+        status = orth_screened_create(padded, capacity, &encoder.screened);
     if (status == ORTH_OK)
         *out = encoder;
     else
@@ -39,33 +98,78 @@ void orth_encoder_free(orth_encoder *encoder)
 {
     orth_free(encoder->x_panels);
     orth_free(encoder->w_panels);
-    orth_free(encoder->bias);
+    orth_free(encoder->rows);
     orth_free(encoder->tile);
+    orth_screened_free(&encoder->screened);
     memset(encoder, 0, sizeof *encoder);
 }
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static void open_block(const orth_batch *batch, int64_t first, orth_encoder *encoder,
-                       orth_selection *selection)
+/* The panels of the pass's arithmetic. */
+static void set_widths(pass *p)
 {
     const orth_kernels *kernels = orth_kernels_get();
-    orth_candidates *c = &selection->candidates;
-    int width = kernels->panel_tokens;
-    int64_t d = encoder->d_model;
-    c->first_token = first;
-    c->n_token = smaller(c->block, batch->n_token - first);
-    for (int64_t slot = 0; slot < c->n_token; slot++) {
+    p->panel_tokens = p->screen ? p->screen->panel_tokens : kernels->panel_tokens;
+    p->panel_latents = p->screen ? p->screen->panel_latents : kernels->panel_latents;
+    p->row_bytes = p->screen ? p->screen->row_bytes(p->encoder->d_model)
+                             : p->encoder->d_model * (int64_t)sizeof(float);
+}
+
+static int64_t slot_of(const pass *p, int64_t position)
+{
+    return p->slots ? (int64_t)p->slots[position] : position;
+}
+
+/* Of the packed latents, from latent `at` on. */
+static float *latent_row(const orth_encoder *encoder, int kind, int64_t at)
+{
+    return encoder->rows + kind * PACKED_MOST + at;
+}
+
+/* Pack the tokens of one panel, and forget what was kept of them. */
+static void open_panel(const pass *p, int64_t at)
+{
+    orth_candidates *c = &p->selection->candidates;
+    orth_encoder *encoder = p->encoder;
+    int64_t d = encoder->d_model, rows = smaller(p->panel_tokens, p->n_slot - at);
+    const float *x = p->batch->x + c->first_token * d;
+    char *panel = encoder->x_panels + at * p->row_bytes;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t slot = slot_of(p, at + r);
         c->count[slot] = 0;
-        c->above[slot] = selection->floor;
+        c->above[slot] = p->selection->floor;
     }
-#pragma omp parallel for schedule(static)
-    for (int64_t slot = 0; slot < c->n_token; slot += width)
-        orth_pack(batch->x + (first + slot) * d, NULL, smaller(width, c->n_token - slot), width, d,
-                  encoder->x_panels + slot * d);
+    if (!p->screen) {
+        orth_pack(p->slots ? x : x + at * d, p->slots ? p->slots + at : NULL, rows, p->panel_tokens,
+                  d, (float *)panel);
+        return;
+    }
+    float size[ORTH_PANEL_TOKENS_MAX], rest[ORTH_PANEL_TOKENS_MAX];
+    orth_screen_rows out = {size, rest, NULL, NULL};
+    p->screen->pack_tokens(x + at * d, NULL, rows, d, panel, &out);
+    for (int64_t r = 0; r < p->panel_tokens; r++)
+        orth_screened_open(&encoder->screened, at + r, d, size[r], rest[r], p->selection->floor,
+                           r < rows && p->batch->valid[c->first_token + at + r]);
+}
+
+static void pack_latents(const pass *p, int64_t first, int64_t count, int64_t at)
+{
+    orth_encoder *encoder = p->encoder;
+    const orth_params *weights = &p->sae->weights;
+    int64_t d = encoder->d_model, rows = smaller(p->panel_latents, count - at);
+    const uint32_t *index = p->index ? p->index + first + at : NULL;
+    const float *base = index ? weights->W_enc : weights->W_enc + (first + at) * d;
+    char *panel = encoder->w_panels + at * p->row_bytes;
+    for (int64_t r = 0; r < rows; r++)
+        *latent_row(encoder, ROW_BIAS, at + r) =
+            weights->b_enc[index ? (int64_t)index[r] : first + at + r];
+    if (!p->screen) {
+        orth_pack(base, index, rows, p->panel_latents, d, (float *)panel);
+        return;
+    }
+    orth_screen_rows out = {latent_row(encoder, ROW_P, at), latent_row(encoder, ROW_Q, at),
+                            latent_row(encoder, ROW_UNIT, at), latent_row(encoder, ROW_SUM, at)};
+    p->screen->pack_latents(base, index, rows, d, panel, &out);
+    orth_screen_base(rows, latent_row(encoder, ROW_BIAS, at), latent_row(encoder, ROW_BASE, at));
 }
 
 /* One tile row: keep what may be selected of a token's next `count` pre-activations. */
@@ -79,88 +183,176 @@ static void keep_row(orth_selection *selection, int64_t slot, const float *row, 
         selection->ops->prune(selection, slot, c->scratch + omp_get_thread_num() * c->capacity);
 }
 
-/* The tile of one panel of tokens: a panel of latents at a time, then reduced row by row. */
-static void encode_panel(const orth_batch *batch, const orth_encoder *encoder,
-                         orth_selection *selection, int64_t slot, int64_t first, int64_t count)
+/* One panel of tokens with latents [at, at + count) of the packed ones, which start at `first` of
+ * the list: the tile stays in the first-level cache and is reduced row by row. */
+static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at, int64_t count)
 {
-    const orth_kernels *kernels = orth_kernels_get();
-    const orth_candidates *c = &selection->candidates;
-    int64_t d = encoder->d_model, width = kernels->panel_latents;
+    const orth_encoder *encoder = p->encoder;
+    const orth_candidates *c = &p->selection->candidates;
+    const float *x = (const float *)(encoder->x_panels + token * p->row_bytes);
     float *tile =
-        encoder->tile + (int64_t)omp_get_thread_num() * kernels->panel_tokens * ORTH_TILE_LATENTS;
-    for (int64_t i = 0; i < count; i += width)
-        kernels->chain(d, encoder->x_panels + slot * d, encoder->w_panels + i * d,
-                       encoder->bias + i, tile + i, ORTH_TILE_LATENTS);
-    int64_t rows = smaller(kernels->panel_tokens, c->n_token - slot);
-    for (int64_t r = 0; r < rows; r++)
-        if (batch->valid[c->first_token + slot + r])
-            keep_row(selection, slot + r, tile + r * ORTH_TILE_LATENTS, count, first);
-}
-
-static void pack_latents(const orth_sae *sae, latent_list list, orth_encoder *encoder,
-                         int64_t first, int64_t count, int64_t panel)
-{
-    int width = orth_kernels_get()->panel_latents;
-    int64_t d = sae->d_model, rows = smaller(width, count - panel);
-    const uint32_t *index = list.index ? list.index + first + panel : NULL;
-    const float *base = index ? sae->weights.W_enc : sae->weights.W_enc + (first + panel) * d;
-    orth_pack(base, index, rows, width, d, encoder->w_panels + panel * d);
-    for (int64_t r = 0; r < rows; r++)
-        encoder->bias[panel + r] =
-            sae->weights.b_enc[index ? (int64_t)index[r] : first + panel + r];
-}
-
-static void encode_block(const orth_sae *sae, const orth_batch *batch, latent_list list,
-                         orth_encoder *encoder, orth_selection *selection)
-{
-    const orth_kernels *kernels = orth_kernels_get();
-    const orth_candidates *c = &selection->candidates;
-#pragma omp parallel
-    for (int64_t first = 0; first < list.count; first += ORTH_TILE_LATENTS) {
-        int64_t count = smaller(ORTH_TILE_LATENTS, list.count - first);
-#pragma omp for schedule(static)
-        for (int64_t panel = 0; panel < count; panel += kernels->panel_latents)
-            pack_latents(sae, list, encoder, first, count, panel);
-#pragma omp for schedule(static)
-        for (int64_t slot = 0; slot < c->n_token; slot += kernels->panel_tokens)
-            encode_panel(batch, encoder, selection, slot, first, count);
+        encoder->tile + (int64_t)omp_get_thread_num() * ORTH_PANEL_TOKENS_MAX * ORTH_TILE_LATENTS;
+    for (int64_t i = 0; i < count; i += p->panel_latents)
+        orth_kernels_get()->chain(
+            encoder->d_model, x, (const float *)(encoder->w_panels + (at + i) * p->row_bytes),
+            latent_row(encoder, ROW_BIAS, at + i), tile + i, ORTH_TILE_LATENTS);
+    for (int64_t r = 0; r < smaller(p->panel_tokens, p->n_slot - token); r++) {
+        int64_t slot = slot_of(p, token + r);
+        if (p->batch->valid[c->first_token + slot])
+            keep_row(p->selection, slot, tile + r * ORTH_TILE_LATENTS, count, first + at);
     }
 }
 
-/* Keys held positions in the list; from here on they hold global latents. */
-static void name_latents(latent_list list, orth_selection *selection)
+/* The same by screening, a panel of latents at a time. */
+static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at, int64_t count)
 {
-    orth_candidates *c = &selection->candidates;
+    orth_encoder *encoder = p->encoder;
+    orth_screened_block *s = &encoder->screened;
+    const char *x = encoder->x_panels + token * p->row_bytes;
+    orth_screen_tokens tokens = {s->alpha + token, s->beta + token, s->cut + token, NULL};
+    float upper[ORTH_PANEL_TOKENS_MAX * ORTH_PANEL_LATENTS_MAX];
+    uint32_t mask[ORTH_PANEL_TOKENS_MAX];
+    for (int64_t i = at; i < at + count; i += p->panel_latents) {
+        orth_screen_latents latents = {
+            .p = latent_row(encoder, ROW_P, i),
+            .q = latent_row(encoder, ROW_Q, i),
+            .bias = latent_row(encoder, ROW_BIAS, i),
+            .base = latent_row(encoder, ROW_BASE, i),
+            .unit = latent_row(encoder, ROW_UNIT, i),
+            .sum = latent_row(encoder, ROW_SUM, i),
+        };
+        int64_t real = smaller(p->panel_latents, at + count - i);
+        uint32_t wanted = real < 32 ? (1u << real) - 1 : UINT32_MAX;
+        p->screen->product(encoder->d_model, x, encoder->w_panels + i * p->row_bytes, &tokens,
+                           &latents, upper, ORTH_PANEL_LATENTS_MAX, mask);
+        for (int64_t r = 0; r < p->panel_tokens; r++)
+            if (mask[r] & wanted)
+                orth_screened_keep(s, token + r, upper + r * ORTH_PANEL_LATENTS_MAX,
+                                   mask[r] & wanted, (uint32_t)(first + i), p->k, &latents);
+    }
+}
+
+/* All latents of the list with the tokens of the pass. */
+static void encode_pass(const pass *p)
+{
+    int64_t most = packed_latents(p->row_bytes);
+    void (*tile)(const pass *, int64_t, int64_t, int64_t, int64_t) =
+        p->screen ? screen_tile : encode_tile;
+    if (p->n_slot == 0)
+        return;
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int64_t at = 0; at < p->n_slot; at += p->panel_tokens)
+            open_panel(p, at);
+        for (int64_t first = 0; first < p->n_latent; first += most) {
+            int64_t count = smaller(most, p->n_latent - first);
+#pragma omp for schedule(static)
+            for (int64_t at = 0; at < count; at += p->panel_latents)
+                pack_latents(p, first, count, at);
+#pragma omp for schedule(dynamic, 4)
+            for (int64_t token = 0; token < p->n_slot; token += p->panel_tokens)
+                for (int64_t at = 0; at < count; at += ORTH_TILE_LATENTS)
+                    tile(p, token, first, at, smaller(ORTH_TILE_LATENTS, count - at));
+        }
+    }
+}
+
+/* With several shards: what the other shards hold for sure raises the cuts, so that no shard
+ * computes more values than may be selected of all. */
+static orth_status share_bounds(const pass *p)
+{
+    orth_screened_block *screened = &p->encoder->screened;
+    const orth_candidates *c = &p->selection->candidates;
+    if (p->selection->grid->n_shard == 1 || !p->selection->ops->agree_floor)
+        return ORTH_OK;
+#pragma omp parallel for schedule(static)
+    for (int64_t slot = 0; slot < p->n_slot; slot++)
+        orth_screened_lower(screened, slot, p->index, p->selection);
+    ORTH_TRY(p->selection->ops->agree_floor(p->selection));
+    for (int64_t slot = 0; slot < p->n_slot; slot++)
+        orth_screened_raise(screened, slot, c->above[slot]);
+    return ORTH_OK;
+}
+
+/* Screen a block, compute what is left, and encode in fp32 the tokens of which too much is. */
+static orth_status screen_block(pass p)
+{
+    orth_screened_block *screened = &p.encoder->screened;
+    const orth_candidates *c = &p.selection->candidates;
+    int64_t d = p.encoder->d_model;
+    screened->room = smaller(screened->capacity, c->capacity);
+    encode_pass(&p);
+    ORTH_TRY(share_bounds(&p));
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t slot = 0; slot < p.n_slot; slot++)
+        if (!screened->lost[slot])
+            orth_screened_close(screened, slot, p.k, p.sae, p.index,
+                                p.batch->x + (c->first_token + slot) * d, p.selection);
+    p.slots = screened->slots;
+    p.n_slot = orth_screened_lost(screened, p.n_slot);
+    p.screen = NULL;
+    set_widths(&p);
+    encode_pass(&p);
+    return ORTH_OK;
+}
+
+/* Keys held positions in the list; from here on they hold global latents. */
+static void name_latents(const pass *p)
+{
+    orth_candidates *c = &p->selection->candidates;
 #pragma omp parallel for schedule(static)
     for (int64_t slot = 0; slot < c->n_token; slot++) {
         uint64_t *keys = c->keys + slot * c->capacity;
         for (int64_t i = 0; i < c->count[slot]; i++) {
             int64_t position = orth_key_latent(keys[i]);
-            int64_t latent = list.index ? (int64_t)list.index[position] : position;
+            int64_t latent = p->index ? (int64_t)p->index[position] : position;
             keys[i] = (keys[i] & 0xffffffff00000000u) |
-                      (uint32_t) ~(uint32_t)(latent + selection->own.begin);
+                      (uint32_t) ~(uint32_t)(latent + p->selection->own.begin);
         }
     }
+}
+
+static orth_status encode_block(pass p)
+{
+    const orth_selection *selection = p.selection;
+    p.n_slot = selection->candidates.n_token;
+    /* All ranks of a token group decide alike: a list of dead latents has another length on each.
+     */
+    if (!p.index && selection->ops->screened && selection->ops->screened(selection, &p.k))
+        p.screen = p.encoder->screen;
+    set_widths(&p);
+    if (p.screen)
+        return screen_block(p);
+    encode_pass(&p);
+    return ORTH_OK;
 }
 
 orth_status orth_encode_select(const orth_sae *sae, const orth_batch *batch,
                                const uint32_t *latents, int64_t n_latents, orth_encoder *encoder,
                                orth_selection *selection, orth_phase_timer *timer)
 {
-    latent_list list = {latents, n_latents};
     orth_phase back = orth_phase_enter(timer, ORTH_PHASE_ENCODE);
+    orth_candidates *c = &selection->candidates;
+    pass p = {.sae = sae,
+              .batch = batch,
+              .encoder = encoder,
+              .selection = selection,
+              .index = latents,
+              .n_latent = n_latents};
     selection->batch = batch;
     selection->floor = 0.0f;
     ORTH_TRY(orth_code_begin(selection->code, batch->n_token));
     if (selection->code_inner)
         ORTH_TRY(orth_code_begin(selection->code_inner, batch->n_token));
     /* Ranks of a group have the same tokens and the same block size, hence the same blocks. */
-    for (int64_t first = 0; first < batch->n_token; first += selection->candidates.block) {
+    for (int64_t first = 0; first < batch->n_token; first += c->block) {
         orth_phase_enter(timer, ORTH_PHASE_ENCODE);
-        open_block(batch, first, encoder, selection);
-        encode_block(sae, batch, list, encoder, selection);
+        c->first_token = first;
+        c->n_token = smaller(c->block, batch->n_token - first);
+        ORTH_TRY(encode_block(p));
         orth_phase_enter(timer, ORTH_PHASE_SELECT);
-        name_latents(list, selection);
+        name_latents(&p);
         ORTH_TRY(selection->ops->close_block(selection));
     }
     if (selection->ops->close_batch)

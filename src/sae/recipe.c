@@ -10,3 +10,4 @@ const char *const orth_loss_names[] = {"mse_scaled", "mse", "normalised", NULL};
 const char *const orth_aux_names[] = {"gao", "topafa", "none", NULL};
 const char *const orth_dead_names[] = {"tokens", "batches", NULL};
 const char *const orth_decoder_names[] = {"gao", "topafa", "none", NULL};
+const char *const orth_encode_names[] = {"auto", "fp32", "bf16", "int8", NULL};

@@ -98,6 +98,13 @@ static orth_status batchtopk_close_block(orth_selection *selection)
     return ORTH_OK;
 }
 
+/* Once the floor is above zero few values pass it; until then half of them do. */
+static bool batchtopk_screened(const orth_selection *selection, int64_t *k)
+{
+    *k = 0;
+    return selection->floor > 0.0f;
+}
+
 /* How many of each token's own ties are among the first `cut.ties` of all, in the order (token in
  * the global batch, latent). The result is in state->ties. */
 static orth_status share_ties(orth_selection *selection, const value_cut *cut)
@@ -180,6 +187,7 @@ static void batchtopk_free(orth_selection *selection)
 
 const orth_selection_ops orth_selection_batchtopk = {.name = "batchtopk",
                                                      .kept = batchtopk_kept,
+                                                     .screened = batchtopk_screened,
                                                      .close_block = batchtopk_close_block,
                                                      .close_batch = batchtopk_close_batch,
                                                      .create = batchtopk_create,

@@ -6,10 +6,10 @@
 #include <omp.h>
 #include <string.h>
 
-/* Memory that the candidates of a block may take, and the block sizes between which it decides: a
+/* Memory that the candidates of a block may take, and the block sizes between which it decides: two
  * thousand tokens make up for packing the latents again, more would only hold memory. A multiple of
  * 12 tokens fills the token panels of every kernel set. */
-enum { BLOCK_BYTES = 40 << 20, BLOCK_LEAST = 48, BLOCK_MOST = 1020, BLOCK_UNIT = 12 };
+enum { BLOCK_BYTES = 40 << 20, BLOCK_LEAST = 48, BLOCK_MOST = 2052, BLOCK_UNIT = 12 };
 
 const orth_selection_ops *orth_selection_ops_of(orth_selection_kind kind)
 {
@@ -24,13 +24,15 @@ const orth_selection_ops *orth_selection_ops_of(orth_selection_kind kind)
 static int64_t block_tokens(int64_t capacity, int64_t n_token)
 {
     int64_t block = BLOCK_BYTES / (capacity * (int64_t)sizeof(uint64_t));
+    if (n_token < 1)
+        n_token = 1;
     if (block < BLOCK_LEAST)
         block = BLOCK_LEAST;
     if (block > BLOCK_MOST)
         block = BLOCK_MOST;
-    if (block > n_token)
-        block = n_token;
-    return (block + BLOCK_UNIT - 1) / BLOCK_UNIT * BLOCK_UNIT;
+    /* Blocks of equal size: none that packs all latents for a few tokens. */
+    int64_t blocks = (n_token + block - 1) / block, equal = (n_token + blocks - 1) / blocks;
+    return (equal + BLOCK_UNIT - 1) / BLOCK_UNIT * BLOCK_UNIT;
 }
 
 orth_status orth_selection_create(orth_selection *selection, int64_t n_token, int64_t largest)

@@ -66,7 +66,7 @@ static void check_panel(const orth_kernels *set, operands *o, int64_t d, int64_t
 START_TEST(every_set_is_one_fma_chain)
 {
     static const int64_t widths[] = {1, 2, 7, 16, 33, D_MAX};
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     operands *o = malloc(sizeof *o);
     ck_assert_ptr_nonnull(o);
@@ -88,7 +88,7 @@ END_TEST
 /* Huge, tiny and cancelling terms: a split or reordered sum would not give these bits. */
 START_TEST(the_order_of_the_terms_counts)
 {
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     operands *o = malloc(sizeof *o);
     ck_assert_ptr_nonnull(o);
@@ -114,7 +114,7 @@ END_TEST
 
 START_TEST(values_that_are_not_finite_pass_through)
 {
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     for (int s = 0; s < n_set; s++) {
         float x[ORTH_PANEL_TOKENS_MAX] = {0}, w[ORTH_PANEL_LATENTS_MAX] = {0};
@@ -136,7 +136,7 @@ END_TEST
 
 START_TEST(sets_are_what_their_names_say)
 {
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     ck_assert_int_ge(n_set, 1);
     ck_assert_str_eq(sets[0]->name, "reference");

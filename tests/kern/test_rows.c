@@ -61,7 +61,7 @@ static void fill_awkward(int64_t seed, float *row, int64_t n)
 START_TEST(keep_finds_what_is_above)
 {
     static const float limits[] = {0.0f, 0.25f, 0.5f, 1e-45f, INFINITY};
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     float row[KEEP_MAX + 3];
     for (int s = 0; s < n_set; s++)
@@ -77,7 +77,7 @@ END_TEST
 
 START_TEST(keep_takes_all_or_nothing)
 {
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     float row[KEEP_MAX];
     for (int s = 0; s < n_set; s++)
@@ -137,7 +137,7 @@ static void check_combine(const orth_kernels *set, table_values *v, int64_t n_en
 
 START_TEST(combine_adds_rows_in_order)
 {
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     table_values *v = make_values();
     for (int s = 0; s < n_set; s++)
@@ -168,7 +168,7 @@ static void check_dots(const orth_kernels *set, table_values *v, int64_t n_entry
 
 START_TEST(dots_are_scalar_products)
 {
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     table_values *v = make_values();
     for (int s = 0; s < n_set; s++)
@@ -192,7 +192,7 @@ START_TEST(dots_add_thirty_two_lanes_in_a_tree)
     for (int half = 16; half > 0; half /= 2)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     for (int s = 0; s < n_set; s++) {
         sets[s]->dots(1, &index, a, b, 33, &out);
@@ -244,7 +244,7 @@ static void check_adam_formula(const adam_values *before, const adam_values *aft
 START_TEST(adam_is_the_formula_and_the_same_in_every_set)
 {
     static const int64_t counts[] = {6, 7, 8, 15, 16, 17, 33, 64, D_MAX};
-    const orth_kernels *sets[3];
+    const orth_kernels *sets[KERNEL_SETS];
     int n_set = kernel_sets(sets);
     orth_adam adam = {0.9f, 0.999f, 0.1f, 0.001f, 3e-3f, 1.7f, 6.25e-10f};
     adam_values before, reference, after;

@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-int kernel_sets(const orth_kernels *sets[3])
+int kernel_sets(const orth_kernels *sets[KERNEL_SETS])
 {
-    static const char *const names[] = {"reference", "avx2", "avx512"};
+    static const char *const names[KERNEL_SETS] = {"reference", "avx2", "avx512", "avx512bf16"};
     int count = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < KERNEL_SETS; i++) {
         const orth_kernels *set = orth_kernels_named(names[i]);
         if (set)
             sets[count++] = set;

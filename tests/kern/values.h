@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /** The kernel sets that this processor runs, the reference set first; returns how many. */
-int kernel_sets(const orth_kernels *sets[3]);
+enum { KERNEL_SETS = 4 };
+int kernel_sets(const orth_kernels *sets[KERNEL_SETS]);
 
 /** `n` pseudo-random values in (-1, 1), the same for the same seed. */
 void fill_random(int64_t seed, int64_t n, float *out);

@@ -1,6 +1,8 @@
 #ifndef ORTHANT_KERN_TABLE_H
 #define ORTHANT_KERN_TABLE_H
 
+#include <orthant/kern/screen.h>
+
 #include <stdint.h>
 
 /** The largest panel sizes of any kernel set, for scratch arrays. */
@@ -27,6 +29,9 @@ typedef struct orth_kernels {
     const char *name;
     int panel_tokens;  ///< width of a panel of tokens
     int panel_latents; ///< width of a panel of latents
+
+    /** Interleave `count` <= width rows of length d into a panel (kern/pack.h). */
+    void (*pack)(int64_t count, const float *const *rows, int width, int64_t d, float *panel);
 
     /**
      * Canonical pre-activations of one token panel and one latent panel:
@@ -58,11 +63,33 @@ typedef struct orth_kernels {
      * `scale` multiplies g first (the clip factor). */
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
+
+    /**
+     * Canonical pre-activations of one token x (d) and the listed latents, each as `chain` gives
+     * it: out[e] = (fma chain over j = 0 ... d-1 from +0 of x[j] rows[index[e]][j]) +
+     * bias[index[e]].
+     */
+    void (*chain_rows)(int64_t n_entry, const uint32_t *index, const float *rows, const float *bias,
+                       const float *x, int64_t d, float *out);
+
+    /** Low-precision products; see kern/screen.h. Their values need not agree between sets. */
+    const orth_screen *screen_bf16;
+
+    /** Append to `out` the entries of one token whose bits are set in `mask`: U from upper[i], L,
+     * and the position first + i. Room for 32 more is needed, whatever the mask. */
+    void (*screen_keep)(const float *upper, uint32_t mask, uint32_t first, float alpha, float beta,
+                        const orth_screen_latents *latents, orth_screened *out);
+
+    /**
+     * Raise the cut to a value that at least k of the lower bounds reach and hardly fewer would
+     * (unchanged when fewer than k reach `cut`), drop what is below it, and return it. cut > 0.
+     */
+    float (*screen_raise)(int64_t k, float cut, orth_screened *screened);
 } orth_kernels;
 
 /** The kernel set in use: the best that the processor has, or the one that the environment variable
- * ORTHANT_ISA names (reference, avx2, avx512). Chosen at the first call; call once before threads
- * start. */
+ * ORTHANT_ISA names (reference, avx2, avx512, avx512bf16). Chosen at the first call; call once
+ * before threads start. */
 const orth_kernels *orth_kernels_get(void);
 
 /** The set of that name, NULL when the program or the processor lacks it. */

@@ -17,14 +17,6 @@ typedef enum orth_nonfinite_policy {
 } orth_nonfinite_policy;
 extern const char *const orth_nonfinite_names[];
 
-typedef enum orth_encode_kind {
-    ORTH_ENCODE_AUTO,
-    ORTH_ENCODE_FP32,
-    ORTH_ENCODE_BF16,
-    ORTH_ENCODE_INT8
-} orth_encode_kind;
-extern const char *const orth_encode_names[];
-
 /** A list of strings, owned. */
 typedef struct orth_strings {
     char **items;

@@ -1,32 +1,61 @@
 #ifndef ORTHANT_SAE_ENCODE_H
 #define ORTHANT_SAE_ENCODE_H
 
+#include <orthant/kern/screen.h>
 #include <orthant/par/phase.h>
 #include <orthant/sae/batch.h>
 #include <orthant/sae/model.h>
 #include <orthant/sae/selection.h>
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/** What a certified screening has kept of the tokens of a block (kern/screen.h). */
+typedef struct orth_screened_block {
+    int64_t capacity;     ///< entries that there is room for, per token
+    int64_t room;         ///< of it used in the block under way
+    float *upper, *lower; ///< (block, capacity)
+    uint32_t *position;   ///< (block, capacity) among the encoded latents
+    int64_t *count;       ///< (block)
+    float *cut;           ///< (block) what stays below cannot be selected
+    float *alpha, *beta;  ///< (block) see kern/screen.h
+    bool *lost;           ///< (block) too many entries: the token is encoded in fp32
+    uint32_t *slots;      ///< (block) scratch
+} orth_screened_block;
 
 /** Panels that the encoder packs its operands into; made once. */
 typedef struct orth_encoder {
-    int64_t block; ///< tokens of the largest block
+    const orth_screen *screen; ///< of the main selection; NULL: fp32
+    int64_t block;             ///< tokens of the largest block
     int64_t d_model;
-    float *x_panels; ///< the tokens of a block
-    float *w_panels; ///< the latents of a tile
-    float *bias;     ///< b_enc of a tile
-    float *tile;     ///< (threads, panel_tokens, ORTH_TILE_LATENTS)
+    char *x_panels; ///< the tokens of a block
+    char *w_panels; ///< the latents of a tile
+    int64_t w_bytes;
+    float *rows; ///< of the packed latents: b_enc; for screening p, q, base, unit, sum
+    float *tile; ///< (threads, panel_tokens, ORTH_TILE_LATENTS)
+    orth_screened_block screened; ///< only with a screen
 } orth_encoder;
 
-/** Allocate for blocks of at most `block` tokens. Local. */
-orth_status orth_encoder_create(int64_t block, int64_t d_model, orth_encoder *out);
+/** The screening for a selection of `k` of `n_latent` latents per token by sae->encode, NULL for
+ * fp32: a function of the configuration, the sizes and the instruction set. */
+const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind kind, int64_t k,
+                                      int64_t n_latent);
+
+/** Allocate for blocks of at most `block` tokens; with a screen, of `capacity` entries each.
+ * Local. */
+orth_status orth_encoder_create(const orth_screen *screen, int64_t block, int64_t capacity,
+                                int64_t d_model, orth_encoder *out);
 void orth_encoder_free(orth_encoder *encoder);
 
 /**
- * Encode and select: a = W_enc (x - b_dec) + b_enc, each value the canonical dot product
- * (kern/table.h `chain`), block of tokens by block, tile of latents by tile; every tile is reduced
- * to candidates while it is in cache, and the selection's code receives what the ranks agree on.
- * Nothing of size tokens x latents is stored beyond one block's candidates.
+ * Encode and select: a = W_enc (x - b_dec) + b_enc, each value that enters the code the canonical
+ * dot product (kern/table.h `chain`), block of tokens by block, tile of latents by tile; every tile
+ * is reduced to candidates while it is in cache, and the selection's code receives what the ranks
+ * agree on. Nothing of size tokens x latents is stored beyond one block's candidates.
+ *
+ * With a screen (and many times more latents than are selected) the tiles are products in low
+ * precision; what a rigorous bound of their error leaves gets its canonical value, so that the code
+ * has the same bits.
  *
  * `latents` lists the own latents to encode, ascending (NULL: all n_own; a list of none is allowed,
  * the rank still takes part). The batch is centred. Collective over the token group, for batchtopk

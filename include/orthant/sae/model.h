@@ -30,6 +30,7 @@ typedef struct orth_sae {
     int64_t *steps_since_fired; ///< (n_own)
     int64_t step;               ///< optimizer updates done
     double mse_scale;           ///< factor of the reconstruction term, 1 unless mse_scaled
+    orth_encode_kind encode;    ///< how pre-activations are computed; no part of the model
     double input_scale;         ///< factor of the input, 1 unless input.norm is scale
 } orth_sae;
 

@@ -52,6 +52,15 @@ typedef enum orth_decoder_norm {
 } orth_decoder_norm;
 extern const char *const orth_decoder_names[];
 
+/** Arithmetic of the encoder [compute.encode]; the codes have the same bits with each. */
+typedef enum orth_encode_kind {
+    ORTH_ENCODE_AUTO, ///< what the instruction set and the sizes favour
+    ORTH_ENCODE_FP32,
+    ORTH_ENCODE_BF16, ///< certified screening (kern/screen.h)
+    ORTH_ENCODE_INT8
+} orth_encode_kind;
+extern const char *const orth_encode_names[];
+
 /** The recipe (RECIPES.md of the design; configuration keys in brackets). */
 typedef struct orth_recipe {
     int64_t seed;                  ///< [run.seed]

@@ -6,6 +6,7 @@
 #include <orthant/sae/batch.h>
 #include <orthant/sae/code.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /** Latents of a tile: pre-activations come to a selection this many at a time. */
@@ -39,6 +40,14 @@ typedef struct orth_selection_ops {
     /** Drop keys of one token of the block that cannot be selected. Local, called by any thread;
      * NULL: everything positive is kept until the block closes. */
     void (*prune)(orth_selection *selection, int64_t slot, uint64_t *scratch);
+    /** Whether the coming block may be screened (sae/encode.h), and how many positive values of a
+     * token can be selected at most; *k = 0: no number is known, only the floor counts. NULL:
+     * never. */
+    bool (*screened)(const orth_selection *selection, int64_t *k);
+    /** The candidates are lower bounds of values, as keys with global latents: set above[slot] to a
+     * value that as many as can be selected of the whole token group reach (0: fewer are positive).
+     * Collective over the token group; NULL: no such value is agreed. */
+    orth_status (*agree_floor)(orth_selection *selection);
     /** Agree what is selected of the block and append it to the code. Collective over the token
      * group. */
     orth_status (*close_block)(orth_selection *selection);

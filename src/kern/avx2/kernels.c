@@ -1,5 +1,6 @@
 /* AVX2 and FMA: 6 tokens x 16 latents in 12 accumulators. */
 #include "../rows.h"
+#include "../screen_rows.h"
 #include "../sets.h"
 
 #include <immintrin.h>
@@ -43,11 +44,25 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
     return count + rows_keep(row, i, n, above, first, keys + count);
 }
 
+static float raise_cut(int64_t k, float cut, orth_screened *screened)
+{
+    cut = screen_cut(screened, k, cut);
+    screen_filter(screened, cut);
+    return cut;
+}
+
+static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .panel_tokens = TOKENS,
                                         .panel_latents = LATENTS,
+                                        .pack = rows_pack,
                                         .chain = chain,
                                         .keep = keep,
                                         .combine = rows_combine,
                                         .dots = rows_dots,
-                                        .adam = rows_adam};
+                                        .adam = rows_adam,
+                                        .chain_rows = screen_chain_rows,
+                                        .screen_bf16 = &screen_bf16,
+                                        .screen_keep = screen_keep,
+                                        .screen_raise = raise_cut};

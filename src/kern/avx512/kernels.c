@@ -1,5 +1,6 @@
 /* AVX-512: 12 tokens x 32 latents in 24 accumulators. */
 #include "../rows.h"
+#include "../screen_rows.h"
 #include "../sets.h"
 
 #include <immintrin.h>
@@ -63,11 +64,16 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
     return count + rows_keep(row, i, n, above, first, keys + count);
 }
 
-const orth_kernels orth_kernels_avx512 = {.name = "avx512",
-                                          .panel_tokens = TOKENS,
-                                          .panel_latents = LATENTS,
-                                          .chain = chain,
-                                          .keep = keep,
-                                          .combine = rows_combine,
-                                          .dots = rows_dots,
-                                          .adam = rows_adam};
+static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+
+/* Both sets of this folder: with and without instructions for low-precision products. */
+#define AVX512_SET(set, bf16)                                                                      \
+    {                                                                                              \
+        .name = set, .panel_tokens = TOKENS, .panel_latents = LATENTS, .pack = orth_avx512_pack,   \
+        .chain = chain, .keep = keep, .combine = rows_combine, .dots = rows_dots,                  \
+        .adam = rows_adam, .chain_rows = orth_avx512_chain_rows, .screen_bf16 = bf16,              \
+        .screen_keep = orth_avx512_screen_keep, .screen_raise = orth_avx512_screen_raise           \
+    }
+
+const orth_kernels orth_kernels_avx512 = AVX512_SET("avx512", &screen_bf16);
+const orth_kernels orth_kernels_avx512bf16 = AVX512_SET("avx512bf16", &orth_screen_bf16_avx512bf16);

@@ -1,5 +1,6 @@
 /* The reference set: what each kernel means, in portable C. */
 #include "../rows.h"
+#include "../screen_rows.h"
 #include "../sets.h"
 
 enum { TOKENS = 4, LATENTS = 8 };
@@ -21,11 +22,25 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
     return rows_keep(row, 0, n, above, first, keys);
 }
 
+static float raise_cut(int64_t k, float cut, orth_screened *screened)
+{
+    cut = screen_cut(screened, k, cut);
+    screen_filter(screened, cut);
+    return cut;
+}
+
+static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+
 const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .panel_tokens = TOKENS,
                                              .panel_latents = LATENTS,
+                                             .pack = rows_pack,
                                              .chain = chain,
                                              .keep = keep,
                                              .combine = rows_combine,
                                              .dots = rows_dots,
-                                             .adam = rows_adam};
+                                             .adam = rows_adam,
+                                             .chain_rows = screen_chain_rows,
+                                             .screen_bf16 = &screen_bf16,
+                                             .screen_keep = screen_keep,
+                                             .screen_raise = raise_cut};

@@ -1,0 +1,38 @@
+#ifndef ORTHANT_SRC_SAE_SCREENED_H
+#define ORTHANT_SRC_SAE_SCREENED_H
+
+#include <orthant/sae/encode.h>
+
+/** Allocate for `block` tokens. Local. */
+orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_block *out);
+void orth_screened_free(orth_screened_block *screened);
+
+/** Start a token whose row has N = size and R = rest: nothing is kept, and no value <= floor can be
+ * selected. A token that is not `taken` keeps nothing. */
+void orth_screened_open(orth_screened_block *screened, int64_t slot, int64_t d, float size,
+                        float rest, float floor, bool taken);
+
+/** Keep what may be selected of a token's products with a panel of latents; `k` values per token
+ * are selected (0: the cut does not rise). Called by any thread, one at a time for a token. */
+void orth_screened_keep(orth_screened_block *screened, int64_t slot, const float *upper,
+                        uint32_t mask, uint32_t first, int64_t k,
+                        const orth_screen_latents *latents);
+
+/** Give the selection the positive lower bounds of a token as candidates, named by global latents
+ * as in orth_screened_close. Any thread. */
+void orth_screened_lower(const orth_screened_block *screened, int64_t slot, const uint32_t *latents,
+                         orth_selection *selection);
+
+/** What is below `cut` of a token cannot be selected. Any thread. */
+void orth_screened_raise(orth_screened_block *screened, int64_t slot, float cut);
+
+/** Compute what is left of a token and give it to the selection as candidates; `latents` names the
+ * encoded latents (NULL: their positions). Any thread. */
+void orth_screened_close(orth_screened_block *screened, int64_t slot, int64_t k,
+                         const orth_sae *sae, const uint32_t *latents, const float *x,
+                         orth_selection *selection);
+
+/** The lost tokens of a block of `n_token`, ascending, in screened->slots; returns how many. */
+int64_t orth_screened_lost(orth_screened_block *screened, int64_t n_token);
+
+#endif
