@@ -6,6 +6,7 @@ extern const orth_verb orth_verb_bench;
 extern const orth_verb orth_verb_encode;
 extern const orth_verb orth_verb_eval;
 extern const orth_verb orth_verb_info;
+extern const orth_verb orth_verb_plan;
 extern const orth_verb orth_verb_synth;
 extern const orth_verb orth_verb_train;
 
@@ -17,5 +18,6 @@ const orth_verb *const orth_verbs[] = {
     &orth_verb_info,
     &orth_verb_synth,
     &orth_verb_bench,
+    &orth_verb_plan,
     NULL,
 };

@@ -219,7 +219,7 @@ static orth_status sparse_open(orth_trial *t)
     t->work = each * (double)t->count;
     ORTH_TRY(orth_trial_fill(n * d, &t->a));
     ORTH_TRY(orth_trial_fill(PREPARED * t->per, &t->b));
-    ORTH_TRY(orth_trial_fill(omp_get_max_threads() * (d + t->per), &t->c));
+    ORTH_TRY(orth_trial_fill(omp_get_max_threads() * (d + ORTH_DOT_LANES * t->per), &t->c));
     ORTH_TRY(ORTH_ALLOCATE(PREPARED * t->per, "trial", &t->index));
     for (int64_t p = 0; p < PREPARED; p++)
         for (int64_t e = 0; e < t->per; e++) {
@@ -230,27 +230,49 @@ static orth_status sparse_open(orth_trial *t)
     return ORTH_OK;
 }
 
+/* The prepared list that call i takes, as one list of all its entries. */
+static orth_lists list_of(const orth_trial *t, int64_t i, const int64_t start[2])
+{
+    int64_t at = i % PREPARED * t->per;
+    return (orth_lists){1, start, t->index + at, t->b + at};
+}
+
 static void combine_run(orth_trial *t)
 {
-    const orth_kernels *kernels = orth_kernels_get();
+    const orth_sparse *sparse = orth_kernels_get()->sparse;
     int64_t d = t->sizes.d_model;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++) {
-        float *out = t->c + omp_get_thread_num() * (d + t->per);
-        int64_t at = i % PREPARED * t->per;
+        float *out = t->c + omp_get_thread_num() * (d + ORTH_DOT_LANES * t->per);
+        int64_t start[2] = {0, t->per};
+        orth_lists list = list_of(t, i, start);
+        orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = true};
         memset(out, 0, (size_t)d * sizeof *out);
-        kernels->combine(t->per, t->index + at, t->b + at, t->a, d, out);
+        sparse->combine(&list, &rows, out, d);
     }
 }
 
-static void dots_run(orth_trial *t)
+/* combine and the scalar products of the same rows: twice the work. */
+static orth_status project_open(orth_trial *t)
 {
-    const orth_kernels *kernels = orth_kernels_get();
+    ORTH_TRY(sparse_open(t));
+    t->work *= 2.0;
+    return ORTH_OK;
+}
+
+static void project_run(orth_trial *t)
+{
+    const orth_sparse *sparse = orth_kernels_get()->sparse;
     int64_t d = t->sizes.d_model;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++) {
-        float *scratch = t->c + omp_get_thread_num() * (d + t->per);
-        kernels->dots(t->per, t->index + i % PREPARED * t->per, t->a, scratch, d, scratch + d);
+        float *out = t->c + omp_get_thread_num() * (d + ORTH_DOT_LANES * t->per);
+        int64_t start[2] = {0, t->per};
+        orth_lists list = list_of(t, i, start);
+        orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = true};
+        memset(out, 0, (size_t)d * sizeof *out);
+        sparse->project(&list, &rows, t->a, d, out, d, true, out + d);
+        sparse->fold(t->per, out + d, out + d);
     }
 }
 
@@ -284,9 +306,9 @@ static const orth_trial_kind *const kinds[] = {
     OWN_KERNEL("combine, k", ORTH_TRIAL_FP32, 0, sparse_open, combine_run),
     OWN_KERNEL("combine, 18 %", ORTH_TRIAL_FP32, 0.18, sparse_open, combine_run),
     OWN_KERNEL("combine, 50 %", ORTH_TRIAL_FP32, 0.5, sparse_open, combine_run),
-    OWN_KERNEL("dots, k", ORTH_TRIAL_FP32, 0, sparse_open, dots_run),
-    OWN_KERNEL("dots, 18 %", ORTH_TRIAL_FP32, 0.18, sparse_open, dots_run),
-    OWN_KERNEL("dots, 50 %", ORTH_TRIAL_FP32, 0.5, sparse_open, dots_run),
+    OWN_KERNEL("project, k", ORTH_TRIAL_FP32, 0, project_open, project_run),
+    OWN_KERNEL("project, 18 %", ORTH_TRIAL_FP32, 0.18, project_open, project_run),
+    OWN_KERNEL("project, 50 %", ORTH_TRIAL_FP32, 0.5, project_open, project_run),
     OWN_KERNEL("adam", ORTH_TRIAL_MEMORY, 0, adam_open, adam_run),
 };
 

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static orth_status check_sizes(const orth_recipe *recipe, int64_t d_model)
+orth_status orth_trainer_check_sizes(const orth_recipe *recipe, int64_t d_model)
 {
     if (recipe->k > recipe->n_latent && recipe->selection != ORTH_SELECT_TOPAFA)
         return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
@@ -34,8 +34,8 @@ static orth_status check_sizes(const orth_recipe *recipe, int64_t d_model)
     return ORTH_OK;
 }
 
-static orth_status run_length(const orth_config *config, int64_t rows, int64_t batch,
-                              int64_t *steps)
+orth_status orth_trainer_steps(const orth_config *config, int64_t rows, int64_t batch,
+                               int64_t *steps)
 {
     int64_t tokens = config->run_tokens;
     *steps = config->run_steps;
@@ -234,7 +234,7 @@ static orth_status check_resumable(orth_trainer *t, const char *path,
     orth_status status = orth_config_compatible(&t->config, &saved, path);
     int64_t planned = 0;
     if (status == ORTH_OK)
-        status = run_length(&saved, info->data.rows, saved.recipe.batch, &planned);
+        status = orth_trainer_steps(&saved, info->data.rows, saved.recipe.batch, &planned);
     if (status == ORTH_OK)
         announce_schedule(t, planned);
     orth_config_free(&saved);
@@ -353,7 +353,7 @@ static orth_status create_model(orth_trainer *t)
     orth_status status = orth_sae_create(&t->grid, &t->config.recipe, d, true, &t->sae);
     t->sae.encode = t->config.compute_encode;
     if (status == ORTH_OK)
-        status = check_sizes(&t->sae.recipe, d);
+        status = orth_trainer_check_sizes(&t->sae.recipe, d);
     return orth_agree(t->grid.world, status);
 }
 
@@ -368,13 +368,13 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     orth_recipe recipe = config->recipe;
     if (recipe.n_latent == 0)
         recipe.n_latent = 16 * orth_dataset_width(t->dataset);
-    ORTH_TRY(orth_agree(world, check_sizes(&recipe, orth_dataset_width(t->dataset))));
+    ORTH_TRY(orth_agree(world, orth_trainer_check_sizes(&recipe, orth_dataset_width(t->dataset))));
     ORTH_TRY(create_grid(t, &recipe, world));
     ORTH_TRY(open_run_dir(t, world));
     ORTH_TRY(create_model(t));
     t->config.recipe = t->sae.recipe;
-    ORTH_TRY(orth_agree(
-        world, run_length(config, orth_dataset_rows(t->dataset), t->sae.recipe.batch, &t->steps)));
+    ORTH_TRY(orth_agree(world, orth_trainer_steps(config, orth_dataset_rows(t->dataset),
+                                                  t->sae.recipe.batch, &t->steps)));
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
     announce(t);
     ORTH_TRY(init_or_resume(t, resume));
