@@ -1,6 +1,7 @@
 #include <orthant/sae/bucket.h>
 
 #include <orthant/base/memory.h>
+#include <orthant/par/collective.h>
 
 #include <omp.h>
 #include <string.h>
@@ -12,22 +13,38 @@ enum {
     WEIGHTS_TAG = 1 /* and the next one: W_enc, W_dec */
 };
 
+/* With many groups a bucket has a chunk of every part, so chunks are smaller. */
+static int64_t chunk_rows(const orth_grid *grid, int64_t n_own)
+{
+    int64_t rows = ORTH_CHUNK_LATENTS, largest = orth_partition_largest(n_own, grid->n_group);
+    while (rows > LEAST_CHUNK && (rows * grid->n_group > 2 * BUCKET_LATENTS || rows / 2 >= largest))
+        rows /= 2;
+    return rows;
+}
+
+int64_t orth_buckets_received(const orth_grid *grid, int64_t n_latent, int64_t d_model,
+                              int64_t *messages)
+{
+    int64_t n_own = orth_range_size(orth_grid_latents(grid, n_latent));
+    int64_t n_part = orth_range_size(orth_grid_part(grid, n_latent)), size = sizeof(float);
+    int64_t rows = chunk_rows(grid, n_own), chunks = orth_partition_largest(n_part, rows);
+    int64_t peers = grid->n_group - 1;
+    *messages += 3 * chunks * peers;
+    return peers * chunks * rows * (2 * d_model + 1) * size +
+           (n_own - n_part) * (2 * d_model + 1) * size;
+}
+
 /* A chunk's gradient is one piece of memory: rows of W_enc, rows of W_dec, biases. */
 static int64_t chunk_floats(const orth_sae *sae, const orth_buckets *buckets)
 {
     return buckets->chunk * (2 * sae->d_model + 1);
 }
 
-/* With many groups a bucket has a chunk of every part, so chunks are smaller. */
 static void choose_sizes(const orth_sae *sae, orth_buckets *out)
 {
     int64_t groups = sae->grid->n_group, threads = omp_get_max_threads();
-    int64_t largest = orth_partition_largest(orth_range_size(sae->own), groups);
-    out->chunk = ORTH_CHUNK_LATENTS;
-    while (out->chunk > LEAST_CHUNK && out->chunk * groups > 2 * BUCKET_LATENTS)
-        out->chunk /= 2;
-    while (out->chunk > LEAST_CHUNK && out->chunk / 2 >= largest)
-        out->chunk /= 2;
+    int64_t n_own = orth_range_size(sae->own), largest = orth_partition_largest(n_own, groups);
+    out->chunk = chunk_rows(sae->grid, n_own);
     int64_t wanted = orth_partition_largest(BUCKET_LATENTS, out->chunk * groups);
     int64_t busy = orth_partition_largest(threads, groups);
     int64_t most = orth_partition_largest(largest, out->chunk);
@@ -133,39 +150,22 @@ orth_status orth_bucket_wait(orth_buckets *buckets, int64_t bucket)
     return orth_transfer_finish(&buckets->gradients[bucket % 2]);
 }
 
-/* out = the sum over r of from[r] + at; out may be one of them. */
-static void sum_in_order(float *const *from, int ranks, int64_t at, int64_t count, float *out)
-{
-    enum { WIDTH = 256 };
-    float sum[WIDTH];
-    for (int64_t i = 0; i < count; i += WIDTH) {
-        int64_t width = count - i < WIDTH ? count - i : WIDTH;
-        memcpy(sum, from[0] + at + i, (size_t)width * sizeof *sum);
-        for (int r = 1; r < ranks; r++) {
-            const float *more = from[r] + at + i;
-            for (int64_t l = 0; l < width; l++)
-                sum[l] += more[l];
-        }
-        memcpy(out + i, sum, (size_t)width * sizeof *sum);
-    }
-}
-
 void orth_bucket_sum(const orth_sae *sae, const orth_buckets *buckets, int64_t bucket, int64_t c,
                      orth_range rows, const orth_block_gradient *out)
 {
     int groups = sae->grid->n_group, own = sae->grid->group_index;
     int64_t d = sae->d_model, n = orth_range_size(rows);
-    float *W_enc[groups], *W_dec[groups], *b_enc[groups];
+    const float *W_enc[groups], *W_dec[groups], *b_enc[groups];
     for (int g = 0; g < groups; g++) {
         float *all = g == own ? buckets->made[bucket % 2] : buckets->got[bucket % 2];
         orth_block_gradient chunk = chunk_at(sae, buckets, all, g, c);
-        W_enc[g] = chunk.W_enc;
-        W_dec[g] = chunk.W_dec;
-        b_enc[g] = chunk.b_enc;
+        W_enc[g] = chunk.W_enc + rows.begin * d;
+        W_dec[g] = chunk.W_dec + rows.begin * d;
+        b_enc[g] = chunk.b_enc + rows.begin;
     }
-    sum_in_order(W_enc, groups, rows.begin * d, n * d, out->W_enc);
-    sum_in_order(W_dec, groups, rows.begin * d, n * d, out->W_dec);
-    sum_in_order(b_enc, groups, rows.begin, n, out->b_enc);
+    orth_add_in_order(W_enc, groups, n * d, out->W_enc);
+    orth_add_in_order(W_dec, groups, n * d, out->W_dec);
+    orth_add_in_order(b_enc, groups, n, out->b_enc);
 }
 
 orth_status orth_bucket_share(const orth_sae *sae, orth_buckets *buckets, int64_t bucket)

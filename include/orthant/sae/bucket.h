@@ -53,6 +53,12 @@ orth_status orth_bucket_share(const orth_sae *sae, orth_buckets *buckets, int64_
 orth_status orth_buckets_progress(orth_buckets *buckets);
 orth_status orth_buckets_finish(orth_buckets *buckets);
 
+/** Bytes that a rank receives from its peers for the update of a step: gradients of its part, rows
+ * and encoder biases of theirs; in about how many messages (added to *messages). Pure arithmetic.
+ */
+int64_t orth_buckets_received(const orth_grid *grid, int64_t n_latent, int64_t d_model,
+                              int64_t *messages);
+
 /** Part of a block of gradients. */
 static inline orth_block_gradient orth_block_rows(const orth_block_gradient *block, int64_t first,
                                                   int64_t d)
