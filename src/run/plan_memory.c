@@ -76,6 +76,7 @@ static orth_status count_workspace(const orth_plan_problem *p, const orth_sae *s
     orth_memory_count(NULL, NULL);
     if (status != ORTH_OK)
         return status;
+    out->screened = workspace.encoder.screen != NULL;
     out->block = workspace.selection.candidates.block;
     out->aux_block = workspace.aux_selection.candidates.block;
     orth_workspace_free(&workspace);
@@ -95,6 +96,7 @@ static orth_status count_all(const orth_plan_problem *p, const orth_grid *grid, 
     orth_memory_count(NULL, NULL);
     if (status != ORTH_OK)
         return status;
+    sae.encode = p->config.compute_encode;
     orth_threads_set(p->options.threads);
     out->checkpoint = (double)orth_checkpoint_bytes(&sae, &info);
     status = count_workspace(p, &sae, false, without_aux, out);

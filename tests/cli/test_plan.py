@@ -184,7 +184,8 @@ class Answers(Plan):
                             {"density": 0.5, "gflops": 80 * scale}],
                  "gradient": [{"density": 0.5, "gflops": 90 * scale},
                               {"density": 0.001, "gflops": 12 * scale}]}
-        machine = {"cores": 4, "threads": 4, "isa": "avx2", "allreduce_gbs": 3 * scale, **machine}
+        machine = {"cores": 4, "threads": 4, "isa": "avx2", "allreduce_gbs": 3 * scale,
+                   "sgemm_gflops": 110 * scale, **machine}
         with open(self.path("bench.json"), "w") as file:
             json.dump({"machine": machine, "rates": rates, "steps": []}, file)
         return self.path("bench.json")

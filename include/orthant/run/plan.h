@@ -32,6 +32,7 @@ typedef enum orth_plan_store {
 /** Why ranks exchange bytes in a step; the names are the keys of the JSON. */
 typedef enum orth_plan_traffic {
     ORTH_TRAFFIC_TOKENS,         ///< every rank of a token group gets the rows that the others read
+    ORTH_TRAFFIC_BOUNDS,         ///< screening: what every shard holds for sure, and its cut
     ORTH_TRAFFIC_CANDIDATES,     ///< what may be selected goes to the token's judge
     ORTH_TRAFFIC_SEARCH,         ///< rounds of a search for the cut, over all entries
     ORTH_TRAFFIC_CUTS,           ///< the judge's answer
@@ -88,6 +89,7 @@ typedef struct orth_plan_memory {
     bool gradient_held; ///< the whole shard's, because a clip norm comes before the update
     int64_t block;      ///< tokens that are encoded at a time
     int64_t aux_block;  ///< the same of AuxK; 0: none
+    bool screened;      ///< the encoder screens in low precision
     double checkpoint;  ///< bytes of a checkpoint file
 } orth_plan_memory;
 
@@ -101,7 +103,8 @@ typedef struct orth_plan_flow {
  * Traffic of one rank. Received bytes are counted as the receive buffers of its MPI calls less its
  * own part; an allreduce counts its buffer once; calls on one rank count nothing. What depends on
  * the data is counted so: `candidates` as if every shard had k positive pre-activations for every
- * token (then it is exact), for topafa without the judged entries; `search` as one round.
+ * token (then it is exact; with a screening it is the most), likewise `bounds`; for topafa without
+ * the judged entries; `search` as one round.
  */
 typedef struct orth_plan_rank_flow {
     orth_plan_flow step;   ///< every step
