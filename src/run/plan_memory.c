@@ -14,6 +14,7 @@
 /* Bytes of an entry of a code: latent and value by rows, token and value by columns. */
 enum { ENTRY_BYTES = 16 };
 /* Reading: the largest piece, as in io/rows.c. Reductions: two buffers, as in par/collective.c. */
+enum { GAP_BYTES = 8 << 20 }; /* some huge pages */
 enum { PIECE_BYTES = 4 << 20, REDUCTION_BYTES = 2 * (2 << 20) };
 /* What a training process takes besides a planning one: threads, more of its libraries. */
 static const double TRAINING_BYTES = 6 << 20;
@@ -152,6 +153,12 @@ static double uncut_bytes(const orth_plan_problem *p, const orth_grid *grid, int
     return ENTRY_BYTES / 2 * (limit / 2.0 + (double)block * POSITIVE * n_own);
 }
 
+/* Whether what a token's row of candidates leaves unused is pages that are never touched. */
+static bool candidates_have_gaps(const orth_plan_problem *p, const orth_grid *grid)
+{
+    return orth_range_size(orth_grid_latents(grid, p->config.recipe.n_latent)) * 8 > GAP_BYTES;
+}
+
 static void add_codes(const orth_plan_problem *p, const orth_grid *grid, orth_plan_memory *m)
 {
     const orth_recipe *r = &p->config.recipe;
@@ -179,7 +186,7 @@ orth_status orth_plan_memory_of(const orth_plan_problem *p, int n_group, int n_s
         m.store[i] = model.store[i] + (waits ? plain.store[i] : step.store[i]);
         m.dead += waits ? step.store[i] - plain.store[i] : 0.0;
     }
-    if (p->config.recipe.selection != ORTH_SELECT_TOPK)
+    if (p->config.recipe.selection != ORTH_SELECT_TOPK && candidates_have_gaps(p, &grid))
         m.store[ORTH_STORE_SCRATCH] -= (1.0 - POSITIVE) * plain.candidates;
     m.store[ORTH_STORE_SCRATCH] +=
         reader_bytes(p, &grid) + checkpoint_bytes(p, &grid) + (grid.size > 1 ? REDUCTION_BYTES : 0);
