@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+extern const orth_verb orth_verb_bench;
 extern const orth_verb orth_verb_encode;
 extern const orth_verb orth_verb_eval;
 extern const orth_verb orth_verb_info;
@@ -16,6 +17,7 @@ const orth_verb *const orth_verbs[] = {
     &orth_verb_encode,
     &orth_verb_info,
     &orth_verb_synth,
+    &orth_verb_bench,
     &orth_verb_plan,
     NULL,
 };

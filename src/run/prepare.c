@@ -95,16 +95,18 @@ static void announce(const orth_trainer *t)
 {
     const orth_recipe *r = &t->sae.recipe;
     int usable;
+    char core[200];
+    orth_blas_core_describe(core, sizeof core);
     double mib = (double)(orth_range_size(t->sae.own) * t->sae.d_model) * 4.0 *
                  (6.0 + (r->ema > 0.0 ? 2.0 : 0.0) + (r->clip > 0.0 ? 2.0 : 0.0)) / 1048576.0;
     orth_log_info(
         "%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
-        "shards), %d thread%s a rank, kernels %s; weights, moments and gradients %.1f MiB "
+        "shards), %d thread%s a rank, kernels %s%s%s; weights, moments and gradients %.1f MiB "
         "a rank",
         orth_selection_names[r->selection], (long long)r->n_latent, (long long)t->sae.d_model,
         (long long)r->batch, (long long)t->steps, t->grid.n_group, t->grid.n_shard,
         orth_threads_count(), orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
-        mib);
+        core[0] ? ", BLAS " : "", core, mib);
 }
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
