@@ -2,14 +2,16 @@
  * tests/cli/test_plan.py counts the real ones. */
 #include "plan_parts.h"
 
+#include <orthant/kern/afa.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/grid.h>
+#include <orthant/sae/update.h>
 
 #include <string.h>
 
-/* Of src/sae/update.c: latents whose gradient is reduced at once. Of select_topafa.c: bins of a
- * round of the search, and bytes of a cut. Of select_batchtopk.c: rounds and bins. */
-enum { UPDATE_ROWS = 1024, BINS = 512, CUT_BYTES = 16, DIGITS = 3, DIGIT_VALUES = 2048 };
+/* Of src/sae/update.c: latents whose gradient is summed at once. Of select_batchtopk.c: rounds of
+ * its search, and counters of a round. */
+enum { BAND_ROWS = ORTH_BAND_CHUNKS * ORTH_CHUNK_LATENTS, DIGITS = 3, DIGIT_VALUES = 2048 };
 
 const char *const orth_plan_traffic_names[] = {
     "tokens",         "bounds",   "candidates", "search",  "cuts",
@@ -109,15 +111,17 @@ static void select_topk(teller *t, bool bounds, int64_t block, int64_t k)
     }
 }
 
-/* As topafa_close_block: one round of the search, no judged entries. */
+/* As topafa_agree_cuts: one round of the search, no judged entries. */
 static void select_topafa(teller *t, int64_t block)
 {
     for (int64_t first = 0; first < t->n_token; first += block) {
         int64_t n = smaller(block, t->n_token - first);
         int64_t mine = orth_range_size(orth_partition(n, t->grid.n_shard, t->grid.shard_index));
-        allreduce(t, ORTH_TRAFFIC_SEARCH, ORTH_COMM_GROUP, n * (BINS + 2) * 8);
+        /* topafa_message: a tally and a count */
+        allreduce(t, ORTH_TRAFFIC_SEARCH, ORTH_COMM_GROUP,
+                  n * (int64_t)(sizeof(orth_afa_tally) + sizeof(uint64_t)));
         candidates(t, ORTH_TRAFFIC_CANDIDATES, mine, 0, 0);
-        gather(t, ORTH_TRAFFIC_CUTS, (n - mine) * CUT_BYTES);
+        gather(t, ORTH_TRAFFIC_CUTS, (n - mine) * (int64_t)sizeof(orth_afa_cut));
     }
 }
 
@@ -180,12 +184,16 @@ static void reduce_blocks(teller *t, int64_t blocks, int64_t rows)
     add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, blocks * bytes, blocks * messages);
 }
 
-/* As orth_gradient_update. */
+/* As orth_gradient_bound, where a clip norm asks for it, and orth_gradient_update. */
 static void update(teller *t)
 {
     int64_t d = t->problem->d_model;
-    reduce_blocks(t, t->n_own / UPDATE_ROWS, UPDATE_ROWS);
-    reduce_blocks(t, 1, t->n_own % UPDATE_ROWS);
+    if (t->problem->config.recipe.clip > 0.0) {
+        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, 4, sizeof(double));
+        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 2, sizeof(double));
+    }
+    reduce_blocks(t, t->n_own / BAND_ROWS, BAND_ROWS);
+    reduce_blocks(t, 1, t->n_own % BAND_ROWS);
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, d, sizeof(double));
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 1, sizeof(double));
 }
