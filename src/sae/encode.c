@@ -189,6 +189,7 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
 {
     const orth_encoder *encoder = p->encoder;
     const orth_candidates *c = &p->selection->candidates;
+    int64_t named = p->index ? 0 : p->selection->own.begin;
     const float *x = (const float *)(encoder->x_panels + token * p->row_bytes);
     float *tile =
         encoder->tile + (int64_t)omp_get_thread_num() * ORTH_PANEL_TOKENS_MAX * ORTH_TILE_LATENTS;
@@ -199,7 +200,7 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     for (int64_t r = 0; r < smaller(p->panel_tokens, p->n_slot - token); r++) {
         int64_t slot = slot_of(p, token + r);
         if (p->batch->valid[c->first_token + slot])
-            keep_row(p->selection, slot, tile + r * ORTH_TILE_LATENTS, count, first + at);
+            keep_row(p->selection, slot, tile + r * ORTH_TILE_LATENTS, count, named + first + at);
     }
 }
 
@@ -297,18 +298,18 @@ static orth_status screen_block(pass p)
     return ORTH_OK;
 }
 
-/* Keys held positions in the list; from here on they hold global latents. */
+/* Keys of a list hold positions in it; from here on they hold global latents, as others do. */
 static void name_latents(const pass *p)
 {
     orth_candidates *c = &p->selection->candidates;
+    if (!p->index)
+        return;
 #pragma omp parallel for schedule(static)
     for (int64_t slot = 0; slot < c->n_token; slot++) {
         uint64_t *keys = c->keys + slot * c->capacity;
         for (int64_t i = 0; i < c->count[slot]; i++) {
-            int64_t position = orth_key_latent(keys[i]);
-            int64_t latent = p->index ? (int64_t)p->index[position] : position;
-            keys[i] = (keys[i] & 0xffffffff00000000u) |
-                      (uint32_t) ~(uint32_t)(latent + p->selection->own.begin);
+            int64_t latent = p->selection->own.begin + (int64_t)p->index[orth_key_latent(keys[i])];
+            keys[i] = (keys[i] & 0xffffffff00000000u) | (uint32_t) ~(uint32_t)latent;
         }
     }
 }

@@ -113,6 +113,7 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const 
     orth_candidates *c = &selection->candidates;
     orth_screened kept = of_slot(s, slot);
     uint64_t *keys = c->keys + slot * c->capacity;
+    uint32_t named = latents ? 0 : (uint32_t)selection->own.begin;
     float value[RECOMPUTED];
     kernels->screen_raise(k > 0 ? k : INT64_MAX, s->cut[slot], &kept);
     c->count[slot] = 0;
@@ -125,7 +126,7 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const 
                             value);
         for (int64_t i = 0; i < count; i++)
             if (!(value[i] <= selection->floor))
-                keys[c->count[slot]++] = orth_key(fabsf(value[i]), kept.position[e + i]);
+                keys[c->count[slot]++] = orth_key(fabsf(value[i]), named + kept.position[e + i]);
     }
 }
 
