@@ -13,6 +13,9 @@ extern const orth_kernels orth_kernels_avx512bf16; ///< the same with low-precis
 extern const orth_afa_kernels orth_afa_avx2;
 extern const orth_afa_kernels orth_afa_avx512;
 
+/* src/kern/avx512/pack.c */
+void orth_avx512_pack(int64_t count, const float *const *rows, int width, int64_t d, float *panel);
+
 /* src/kern/avx512/screen.c */
 void orth_avx512_screen_keep(const float *upper, uint32_t mask, uint32_t first, float alpha,
                              float beta, const orth_screen_latents *latents, orth_screened *out);
@@ -21,6 +24,8 @@ void orth_avx512_chain_rows(int64_t n_entry, const uint32_t *index, const float 
                             const float *bias, const float *x, int64_t d, float *out);
 
 extern const orth_screen orth_screen_bf16_avx512bf16;
+
+extern const orth_sparse orth_sparse_avx512; ///< src/kern/avx512/sparse.c
 #endif
 
 #endif

@@ -85,6 +85,27 @@ void orth_screened_keep(orth_screened_block *s, int64_t slot, const float *upper
     }
 }
 
+void orth_screened_lower(const orth_screened_block *s, int64_t slot, const uint32_t *latents,
+                         orth_selection *selection)
+{
+    orth_candidates *c = &selection->candidates;
+    orth_screened kept = of_slot(s, slot);
+    uint64_t *keys = c->keys + slot * c->capacity;
+    c->count[slot] = 0;
+    for (int64_t e = 0; e < kept.count && !s->lost[slot]; e++) {
+        int64_t row = latents ? (int64_t)latents[kept.position[e]] : (int64_t)kept.position[e];
+        if (kept.lower[e] > 0.0f)
+            keys[c->count[slot]++] =
+                orth_key(kept.lower[e], (uint32_t)(row + selection->own.begin));
+    }
+}
+
+void orth_screened_raise(orth_screened_block *s, int64_t slot, float cut)
+{
+    if (!s->lost[slot] && cut > s->cut[slot])
+        s->cut[slot] = cut;
+}
+
 void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const orth_sae *sae,
                          const uint32_t *latents, const float *x, orth_selection *selection)
 {
@@ -93,8 +114,7 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const 
     orth_screened kept = of_slot(s, slot);
     uint64_t *keys = c->keys + slot * c->capacity;
     float value[RECOMPUTED];
-    if (k > 0)
-        kernels->screen_raise(k, s->cut[slot], &kept);
+    kernels->screen_raise(k > 0 ? k : INT64_MAX, s->cut[slot], &kept);
     c->count[slot] = 0;
     for (int64_t e = 0; e < kept.count; e += RECOMPUTED) {
         int64_t count = kept.count - e < RECOMPUTED ? kept.count - e : RECOMPUTED;

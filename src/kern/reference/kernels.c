@@ -2,6 +2,7 @@
 #include "../rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
+#include "../sparse_rows.h"
 
 enum { TOKENS = 4, LATENTS = 8 };
 
@@ -29,15 +30,16 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
     return cut;
 }
 
+static const orth_sparse sparse = ORTH_SPARSE_PORTABLE;
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 
 const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .panel_tokens = TOKENS,
                                              .panel_latents = LATENTS,
+                                             .pack = rows_pack,
                                              .chain = chain,
                                              .keep = keep,
-                                             .combine = rows_combine,
-                                             .dots = rows_dots,
+                                             .sparse = &sparse,
                                              .adam = rows_adam,
                                              .afa = &orth_afa_reference,
                                              .chain_rows = screen_chain_rows,
