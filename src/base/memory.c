@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* madvise */
+#define _GNU_SOURCE /* madvise, MAP_ANONYMOUS, MAP_NORESERVE */
 #include <orthant/base/memory.h>
 
 #include <stdio.h>
@@ -7,8 +7,36 @@
 #include <sys/mman.h>
 
 /* Blocks from LARGE on are placed on huge pages where the system has them: rows that are visited in
- * no order cost a page-table walk each on small ones. */
-enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20, LARGE = 4 << 20 };
+ * no order cost a page-table walk each on small ones. The distance to the start of what was
+ * allocated lies before every block; it is 0 for a block that is only counted, with the size of its
+ * mapping a page before. */
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20, LARGE = 4 << 20, COUNTED_HEAD = 4096 };
+
+static struct {
+    orth_memory_listener *listener;
+    void *context;
+} counting;
+
+void orth_memory_count(orth_memory_listener *listener, void *context)
+{
+    counting.listener = listener;
+    counting.context = context;
+}
+
+static orth_status count_block(int64_t bytes, const char *what, void **out)
+{
+    size_t size = (size_t)bytes + COUNTED_HEAD;
+    void *head = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (head == MAP_FAILED)
+        return orth_fail(ORTH_ERR_ENVIRONMENT,
+                         "%s: no addresses for %lld bytes (%.1f GiB); raise ulimit -v", what,
+                         (long long)bytes, (double)bytes / (1024.0 * 1024.0 * 1024.0));
+    memcpy(head, &size, sizeof size);
+    counting.listener(counting.context, what, bytes);
+    *out = (char *)head + COUNTED_HEAD;
+    return ORTH_OK;
+}
 
 orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **out)
 {
@@ -18,6 +46,8 @@ orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **
         return orth_fail(ORTH_ERR_ENVIRONMENT, "%s: %lld x %lld bytes cannot be addressed; %s",
                          what, (long long)count, (long long)size,
                          "use more ranks or smaller sizes");
+    if (counting.listener)
+        return count_block(bytes, what, out);
     int64_t alignment = bytes < LARGE ? ALIGNMENT : HUGE_PAGE;
     /* calloc leaves large blocks untouched, so the thread that first writes a page places it. */
     char *raw = calloc(1, (size_t)(bytes + alignment));
@@ -42,7 +72,14 @@ void orth_free(void *block)
     if (!block)
         return;
     memcpy(&distance, (char *)block - sizeof distance, sizeof distance);
-    free((char *)block - distance);
+    if (distance > 0) {
+        free((char *)block - distance);
+        return;
+    }
+    char *head = (char *)block - COUNTED_HEAD;
+    size_t size;
+    memcpy(&size, head, sizeof size);
+    munmap(head, size);
 }
 
 int64_t orth_peak_memory(void)

@@ -63,6 +63,22 @@ static void add_in_order(void *arrays, int64_t count, int ranks, MPI_Datatype ty
     }
 }
 
+/* Each rank adds one slice of every chunk; the last slices are padded to equal length. */
+static int64_t slice_of(int64_t count, int64_t size, int ranks)
+{
+    return smaller(CHUNK_BYTES / size, count) / ranks + 1;
+}
+
+int64_t orth_sum_received(int64_t count, int64_t size, int ranks, int64_t *messages)
+{
+    if (ranks == 1 || count == 0)
+        return 0;
+    int64_t slice = slice_of(count, size, ranks), chunk = slice * ranks;
+    int64_t transfers = 2 * (count / chunk + (count % chunk != 0)) * (ranks - 1);
+    *messages += transfers;
+    return transfers * slice * size;
+}
+
 static orth_status sum_in_order(char *data, int64_t count, MPI_Datatype type, int64_t size,
                                 MPI_Comm comm)
 {
@@ -70,8 +86,7 @@ static orth_status sum_in_order(char *data, int64_t count, MPI_Datatype type, in
     ORTH_MPI(MPI_Comm_size(comm, &ranks));
     if (ranks == 1 || count == 0)
         return ORTH_OK;
-    /* Each rank adds one slice of every chunk; the last slices are padded to equal length. */
-    int64_t slice = smaller(CHUNK_BYTES / size, count) / ranks + 1;
+    int64_t slice = slice_of(count, size, ranks);
     int64_t chunk = slice * ranks, slice_bytes = slice * size;
     char *send = NULL, *receive = NULL;
     orth_status status = orth_allocate(chunk, size, "reduction buffer", (void **)&send);

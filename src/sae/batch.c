@@ -2,6 +2,7 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/kern/norm.h>
+#include <orthant/kern/table.h>
 #include <orthant/par/collective.h>
 
 #include <math.h>
@@ -117,11 +118,15 @@ orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, int64_t d_
 
 void orth_batch_centre(orth_batch *batch, const float *b_dec, int64_t d_model)
 {
+    const orth_passes *passes = orth_kernels_get()->passes;
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < batch->n_token; t++) {
         float *x = batch->x + t * d_model;
-        for (int64_t j = 0; j < d_model; j++)
-            x[j] = batch->valid[t] ? x[j] - b_dec[j] : 0.0f;
-        batch->norm_centred[t] = sqrt(orth_dot_f64(x, x, d_model));
+        if (batch->valid[t])
+            batch->norm_centred[t] = sqrt(passes->subtract(b_dec, x, d_model));
+        else {
+            memset(x, 0, (size_t)d_model * sizeof *x);
+            batch->norm_centred[t] = 0.0;
+        }
     }
 }

@@ -64,15 +64,20 @@ static orth_status create_local(const orth_sae *sae, int64_t n_token, bool train
     ORTH_TRY(create_selections(sae, n_token, aux, w));
     ORTH_TRY(orth_dense_scratch_create(training, &w->dense));
     ORTH_TRY(ORTH_ALLOCATE(n_token * d, "residual", &w->residual));
-    ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->squares));
+    ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->square));
+    ORTH_TRY(ORTH_ALLOCATE(n_token, "token weights", &w->factor));
     ORTH_TRY(ORTH_ALLOCATE(d, "sums", &w->sums));
     ORTH_TRY(ORTH_ALLOCATE(n_own, "decoder norms", &w->decoder_norm));
-    if (w->selection.code_inner)
+    if (w->selection.code_inner) {
         ORTH_TRY(ORTH_ALLOCATE(n_token * d, "multi-topk residual", &w->multi_residual));
+        ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->multi_square));
+    }
     if (!training)
         return ORTH_OK;
-    if (aux)
+    if (aux) {
         ORTH_TRY(ORTH_ALLOCATE(n_token * d, "AuxK error", &w->aux_error));
+        ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->aux_square));
+    }
     ORTH_TRY(ORTH_ALLOCATE(n_token, "AFA gradient", &w->pull));
     ORTH_TRY(orth_dead_create(n_own, &w->dead));
     return orth_learner_create(sae, n_token, &w->learner);
@@ -118,8 +123,8 @@ void orth_workspace_free(orth_workspace *w)
     orth_dense_scratch_free(&w->dense);
     orth_dead_free(&w->dead);
     orth_learner_free(&w->learner);
-    void *blocks[] = {w->residual, w->multi_residual, w->aux_error,   w->pull,
-                      w->squares,  w->sums,           w->decoder_norm};
+    void *blocks[] = {w->residual,     w->multi_residual, w->aux_error, w->pull, w->square,
+                      w->multi_square, w->aux_square,     w->factor,    w->sums, w->decoder_norm};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         orth_free(blocks[i]);
     memset(w, 0, sizeof *w);

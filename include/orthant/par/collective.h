@@ -39,6 +39,11 @@ orth_status orth_sum_f32(float *data, int64_t count, MPI_Comm comm);
 /** As orth_sum_f32, for doubles. */
 orth_status orth_sum_f64(double *data, int64_t count, MPI_Comm comm);
 
+/** Bytes that a rank receives from the others in such a sum of `count` elements of `size` bytes
+ * over `ranks` ranks, padding included, and in how many messages (added to *messages). Pure
+ * arithmetic. */
+int64_t orth_sum_received(int64_t count, int64_t size, int ranks, int64_t *messages);
+
 /**
  * Gather pieces of different length on all ranks: rank r's piece, `counts[r]` elements of `size`
  * bytes, ends at the sum of the counts before it in `all`. `mine` may be the own place in `all`.

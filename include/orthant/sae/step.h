@@ -3,6 +3,7 @@
 
 #include <orthant/par/phase.h>
 #include <orthant/sae/batch.h>
+#include <orthant/sae/bound.h>
 #include <orthant/sae/code.h>
 #include <orthant/sae/dead.h>
 #include <orthant/sae/decode.h>
@@ -29,9 +30,17 @@ typedef struct orth_workspace {
     float *multi_residual; ///< the same of multi-topk, NULL without
     float *aux_error;      ///< (n_token, d_model) AuxK's error, then its gradient; NULL without
     float *pull;           ///< (n_token) AFA's gradient; see orth_loss_afa
-    double *squares;       ///< (n_token) scratch
+    double *square;        ///< (n_token) of the residual
+    double *multi_square;  ///< of multi_residual, NULL without
+    double *aux_square;    ///< of aux_error, NULL without
+    double aux_scale;      ///< weight of |e_t|^2 of AuxK in the loss
+    double *factor;        ///< (n_token) scratch
     double *sums;          ///< (d_model) scratch
     double *decoder_norm;  ///< (n_own) |W_dec,i|
+    orth_branch branches[3];
+    orth_bound_branch bounds[3]; ///< the same ones
+    int n_branch;
+    double bound; ///< of the gradient's norm; INFINITY without a clip
 } orth_workspace;
 
 /** What a step tells. Equal on all ranks. */

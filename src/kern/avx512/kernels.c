@@ -67,13 +67,25 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 
 /* Both sets of this folder: with and without instructions for low-precision products. */
-#define AVX512_SET(set, bf16)                                                                      \
-    {                                                                                              \
-        .name = set, .panel_tokens = TOKENS, .panel_latents = LATENTS, .pack = orth_avx512_pack,   \
-        .chain = chain, .keep = keep, .sparse = &orth_sparse_avx512, .adam = rows_adam,            \
-        .afa = &orth_afa_avx512, .chain_rows = orth_avx512_chain_rows, .screen_bf16 = bf16,        \
-        .screen_keep = orth_avx512_screen_keep, .screen_raise = orth_avx512_screen_raise           \
+/* clang-format off */
+#define AVX512_SET(set, bf16)                      \
+    {                                              \
+        .name = set,                               \
+        .panel_tokens = TOKENS,                    \
+        .panel_latents = LATENTS,                  \
+        .pack = orth_avx512_pack,                  \
+        .chain = chain,                            \
+        .keep = keep,                              \
+        .sparse = &orth_sparse_avx512,             \
+        .adam = orth_adam_avx512,                  \
+        .passes = &orth_passes_avx512,             \
+        .afa = &orth_afa_avx512,                   \
+        .chain_rows = orth_avx512_chain_rows,      \
+        .screen_bf16 = bf16,                       \
+        .screen_keep = orth_avx512_screen_keep,    \
+        .screen_raise = orth_avx512_screen_raise,  \
     }
+/* clang-format on */
 
 const orth_kernels orth_kernels_avx512 = AVX512_SET("avx512", &screen_bf16);
 const orth_kernels orth_kernels_avx512bf16 = AVX512_SET("avx512bf16", &orth_screen_bf16_avx512bf16);
