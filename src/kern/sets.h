@@ -16,7 +16,7 @@ float orth_avx512_screen_raise(int64_t k, float cut, orth_screened *screened);
 void orth_avx512_chain_rows(int64_t n_entry, const uint32_t *index, const float *rows,
                             const float *bias, const float *x, int64_t d, float *out);
 
-extern const orth_screen orth_screen_bf16_avx512bf16;
+extern const orth_screen orth_screen_bf16_avx512bf16, orth_screen_int8_avx512bf16;
 #endif
 
 #endif

@@ -13,7 +13,7 @@
 static const float ANY_POSITIVE = 0x1p-149f;
 
 /* Values that are computed at a time; room that a panel of latents may need. */
-enum { RECOMPUTED = 64, PANEL_ROOM = 32 };
+enum { RECOMPUTED = 64, PANEL_ROOM = 32, REFINED = 16 };
 
 orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_block *out)
 {
@@ -32,6 +32,14 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.beta);
     if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(block, "screening", &s.unit);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(block, "screening", &s.fine_alpha);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(block, "screening", &s.fine_beta);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(block, "screening", &s.next);
+    if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.lost);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.slots);
@@ -44,15 +52,15 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
 
 void orth_screened_free(orth_screened_block *s)
 {
-    void *arrays[] = {s->upper, s->lower, s->position, s->count, s->cut,
-                      s->alpha, s->beta,  s->lost,     s->slots};
+    void *arrays[] = {s->upper, s->lower, s->position,   s->count,     s->cut,  s->alpha, s->beta,
+                      s->lost,  s->slots, s->fine_alpha, s->fine_beta, s->next, s->unit};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         orth_free(arrays[i]);
     memset(s, 0, sizeof *s);
 }
 
 void orth_screened_open(orth_screened_block *s, int64_t slot, int64_t d, float size, float rest,
-                        float floor, bool taken)
+                        float floor, int64_t k, bool taken)
 {
     orth_screen_token_bound(d, size, rest, s->alpha + slot, s->beta + slot);
     s->count[slot] = 0;
@@ -60,6 +68,7 @@ void orth_screened_open(orth_screened_block *s, int64_t slot, int64_t d, float s
     if (!taken)
         s->cut[slot] = INFINITY;
     s->lost[slot] = false;
+    s->next[slot] = k > 0 ? 2 * k : s->capacity;
 }
 
 static orth_screened of_slot(const orth_screened_block *s, int64_t slot)
@@ -68,20 +77,41 @@ static orth_screened of_slot(const orth_screened_block *s, int64_t slot)
     return (orth_screened){s->upper + at, s->lower + at, s->position + at, s->count[slot]};
 }
 
+/* After more has been kept: raise the cut now and then, and see that there is room for more. */
+static void settle(orth_screened_block *s, int64_t slot, int64_t k, orth_screened *kept)
+{
+    if (k > 0 && (kept->count >= s->next[slot] || kept->count + PANEL_ROOM > s->room)) {
+        s->cut[slot] = orth_kernels_get()->screen_raise(k, s->cut[slot], kept);
+        s->next[slot] = kept->count + k;
+    }
+    s->count[slot] = kept->count;
+    if (kept->count + PANEL_ROOM > s->room) {
+        s->lost[slot] = true;
+        s->cut[slot] = INFINITY;
+    }
+}
+
 void orth_screened_keep(orth_screened_block *s, int64_t slot, const float *upper, uint32_t mask,
                         uint32_t first, int64_t k, const orth_screen_latents *latents)
 {
-    const orth_kernels *kernels = orth_kernels_get();
     orth_screened kept = of_slot(s, slot);
     if (s->cut[slot] == INFINITY)
         return;
-    kernels->screen_keep(upper, mask, first, s->alpha[slot], s->beta[slot], latents, &kept);
-    if (kept.count + PANEL_ROOM > s->room && k > 0)
-        s->cut[slot] = kernels->screen_raise(k, s->cut[slot], &kept);
-    s->count[slot] = kept.count;
-    if (kept.count + PANEL_ROOM > s->room) {
-        s->lost[slot] = true;
-        s->cut[slot] = INFINITY;
+    orth_kernels_get()->screen_keep(upper, mask, first, s->alpha[slot], s->beta[slot], latents,
+                                    &kept);
+    settle(s, slot, k, &kept);
+}
+
+void orth_screened_refine(orth_screened_block *s, int64_t slot, const orth_screen_fine *fine,
+                          int64_t d, const void *x, const void *rows, int64_t n,
+                          const uint32_t *index, uint32_t first, int64_t k,
+                          const orth_screen_latents *latents)
+{
+    for (int64_t e = 0; e < n && s->cut[slot] != INFINITY; e += REFINED) {
+        orth_screened kept = of_slot(s, slot);
+        fine->keep(d, x, rows, n - e < REFINED ? n - e : REFINED, index + e, first,
+                   s->fine_alpha[slot], s->fine_beta[slot], s->cut[slot], latents, &kept);
+        settle(s, slot, k, &kept);
     }
 }
 

@@ -8,15 +8,22 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
 void orth_screened_free(orth_screened_block *screened);
 
 /** Start a token whose row has N = size and R = rest: nothing is kept, and no value <= floor can be
- * selected. A token that is not `taken` keeps nothing. */
+ * selected, nor more than k values (0: not known). A token that is not `taken` keeps nothing. */
 void orth_screened_open(orth_screened_block *screened, int64_t slot, int64_t d, float size,
-                        float rest, float floor, bool taken);
+                        float rest, float floor, int64_t k, bool taken);
 
 /** Keep what may be selected of a token's products with a panel of latents; `k` values per token
  * are selected (0: the cut does not rise). Called by any thread, one at a time for a token. */
 void orth_screened_keep(orth_screened_block *screened, int64_t slot, const float *upper,
                         uint32_t mask, uint32_t first, int64_t k,
                         const orth_screen_latents *latents);
+
+/** The same for n latents that a first stage has left, by the second; x, rows, index, `first` and
+ * latents as in orth_screen_fine.keep. */
+void orth_screened_refine(orth_screened_block *screened, int64_t slot, const orth_screen_fine *fine,
+                          int64_t d, const void *x, const void *rows, int64_t n,
+                          const uint32_t *index, uint32_t first, int64_t k,
+                          const orth_screen_latents *latents);
 
 /** Compute what is left of a token and give it to the selection as candidates; `latents` names the
  * encoded latents (NULL: their positions). Any thread. */

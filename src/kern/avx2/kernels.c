@@ -1,5 +1,6 @@
 /* AVX2 and FMA: 6 tokens x 16 latents in 12 accumulators. */
 #include "../rows.h"
+#include "../screen_int8_rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
 
@@ -52,6 +53,7 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
 }
 
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
 
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .panel_tokens = TOKENS,
@@ -63,5 +65,6 @@ const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .adam = rows_adam,
                                         .chain_rows = screen_chain_rows,
                                         .screen_bf16 = &screen_bf16,
+                                        .screen_int8 = &screen_int8,
                                         .screen_keep = screen_keep,
                                         .screen_raise = raise_cut};

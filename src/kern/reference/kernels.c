@@ -1,5 +1,6 @@
 /* The reference set: what each kernel means, in portable C. */
 #include "../rows.h"
+#include "../screen_int8_rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
 
@@ -30,6 +31,7 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
 }
 
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
 
 const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .panel_tokens = TOKENS,
@@ -41,5 +43,6 @@ const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .adam = rows_adam,
                                              .chain_rows = screen_chain_rows,
                                              .screen_bf16 = &screen_bf16,
+                                             .screen_int8 = &screen_int8,
                                              .screen_keep = screen_keep,
                                              .screen_raise = raise_cut};
