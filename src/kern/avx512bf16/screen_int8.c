@@ -122,9 +122,10 @@ static void pack_latents(const float *rows, const uint32_t *index, int64_t count
 }
 
 static inline __attribute__((always_inline)) __mmask16
-finish(__m512i sum, const orth_screen_tokens *tokens, int t, const orth_screen_latents *latents,
-       int i, float *upper)
+finish(__m512i sum, const uint32_t *offset, const orth_screen_tokens *tokens, int t,
+       const orth_screen_latents *latents, int i, float *upper)
 {
+    sum = _mm512_add_epi32(sum, _mm512_loadu_si512(offset + i));
     __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(tokens->unit[t]));
     __m512 bound = _mm512_fmadd_ps(product, _mm512_loadu_ps(latents->unit + i),
                                    _mm512_loadu_ps(latents->base + i));
@@ -136,6 +137,13 @@ finish(__m512i sum, const orth_screen_tokens *tokens, int t, const orth_screen_l
     return _mm512_cmp_ps_mask(bound, _mm512_set1_ps(tokens->cut[t]), _CMP_NLT_UQ);
 }
 
+/* Assembly, because compilers copy the accumulators of the intrinsic back and forth. */
+static inline __attribute__((always_inline)) void add_products(__m512i *sum, __m512i four,
+                                                               __m512i latents)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(four), "v"(latents));
+}
+
 static void product(int64_t d, const void *x, const void *w, const orth_screen_tokens *tokens,
                     const orth_screen_latents *latents, float *upper, int64_t stride,
                     uint32_t *mask)
@@ -143,24 +151,22 @@ static void product(int64_t d, const void *x, const void *w, const orth_screen_t
     const uint32_t *token = x, *latent = w;
     __m512i sum[TOKENS][2];
 #pragma GCC unroll 12
-    for (int t = 0; t < TOKENS; t++) {
-        sum[t][0] = _mm512_loadu_si512(latent);
-        sum[t][1] = _mm512_loadu_si512(latent + 16);
-    }
+    for (int t = 0; t < TOKENS; t++)
+        sum[t][0] = sum[t][1] = _mm512_setzero_si512();
     for (int64_t j = 1; j <= (d + 3) / 4; j++) {
         __m512i w0 = _mm512_loadu_si512(latent + j * LATENTS);
         __m512i w1 = _mm512_loadu_si512(latent + j * LATENTS + 16);
 #pragma GCC unroll 12
         for (int t = 0; t < TOKENS; t++) {
             __m512i four = _mm512_set1_epi32((int)token[j * TOKENS + t]);
-            sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], four, w0);
-            sum[t][1] = _mm512_dpbusd_epi32(sum[t][1], four, w1);
+            add_products(&sum[t][0], four, w0);
+            add_products(&sum[t][1], four, w1);
         }
     }
 #pragma GCC unroll 12
     for (int t = 0; t < TOKENS; t++) {
-        __mmask16 low = finish(sum[t][0], tokens, t, latents, 0, upper + t * stride);
-        __mmask16 high = finish(sum[t][1], tokens, t, latents, 16, upper + t * stride);
+        __mmask16 low = finish(sum[t][0], latent, tokens, t, latents, 0, upper + t * stride);
+        __mmask16 high = finish(sum[t][1], latent, tokens, t, latents, 16, upper + t * stride);
         mask[t] = (uint32_t)high << 16 | low;
     }
 }
