@@ -244,13 +244,13 @@ typedef struct waiting {
     int64_t count[ORTH_PANEL_TOKENS_MAX];
 } waiting;
 
-static void refine(const pass *p, int64_t token, int64_t first, int64_t r, waiting *w)
+static void refine(const pass *p, int64_t token, int64_t first, int64_t seen, int64_t r, waiting *w)
 {
     orth_encoder *encoder = p->encoder;
     orth_screen_latents latents = packed(encoder, ROW_FINE_Q, 0);
     orth_screened_refine(&encoder->screened, token + r, p->screen->fine, encoder->d_model,
                          encoder->x_fine + (token + r) * p->fine_bytes, encoder->w_fine,
-                         w->count[r], w->index[r], (uint32_t)first, p->k, &latents);
+                         w->count[r], w->index[r], (uint32_t)first, p->k, seen, &latents);
     w->count[r] = 0;
 }
 
@@ -260,13 +260,13 @@ static void take(const pass *p, int64_t token, int64_t first, int64_t at, int64_
 {
     if (!p->fine_bytes) {
         orth_screened_keep(&p->encoder->screened, token + r, upper, mask, (uint32_t)(first + at),
-                           p->k, latents);
+                           p->k, first + at + p->panel_latents, latents);
         return;
     }
     for (; mask; mask &= mask - 1)
         w->index[r][w->count[r]++] = (uint32_t)at + (uint32_t)__builtin_ctz(mask);
     if (w->count[r] > ORTH_PANEL_LATENTS_MAX)
-        refine(p, token, first, r, w);
+        refine(p, token, first, first + at + p->panel_latents, r, w);
 }
 
 /* The same by screening, a panel of latents at a time. */
@@ -294,7 +294,7 @@ static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     }
     for (int64_t r = 0; r < p->panel_tokens; r++)
         if (w.count[r])
-            refine(p, token, first, r, &w);
+            refine(p, token, first, first + at + count, r, &w);
 }
 
 /* All latents of the list with the tokens of the pass. */
@@ -332,11 +332,15 @@ static void screen_block(pass p)
     const orth_kernels *kernels = orth_kernels_get();
     int64_t d = p.encoder->d_model;
     screened->room = smaller(screened->capacity, c->capacity);
+    screened->n_latent = p.n_latent;
     encode_pass(&p);
 #pragma omp parallel for schedule(dynamic, 16)
     for (int64_t slot = 0; slot < p.n_slot; slot++)
+        orth_screened_confirm(screened, slot, p.k);
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t slot = 0; slot < p.n_slot; slot++)
         if (!screened->lost[slot])
-            orth_screened_close(screened, slot, p.k, p.sae, p.index,
+            orth_screened_close(screened, slot, p.sae, p.index,
                                 p.batch->x + (c->first_token + slot) * d, p.selection);
     p.slots = screened->slots;
     p.n_slot = orth_screened_lost(screened, p.n_slot);

@@ -15,9 +15,12 @@ static const float ANY_POSITIVE = 0x1p-149f;
 /* Values that are computed at a time; room that a panel of latents may need. */
 enum { RECOMPUTED = 64, PANEL_ROOM = 32, REFINED = 16 };
 
+/* A guess is so many standard deviations, and two, on the safe side. */
+static const double GUESS_MARGIN = 3.5;
+
 orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_block *out)
 {
-    orth_screened_block s = {.capacity = capacity};
+    orth_screened_block s = {.capacity = capacity, .guess = true};
     orth_status status = ORTH_ALLOCATE(block * capacity, "screening", &s.upper);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block * capacity, "screening", &s.lower);
@@ -40,6 +43,8 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.next);
     if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(block, "screening", &s.guessed);
+    if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.lost);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(block, "screening", &s.slots);
@@ -52,8 +57,9 @@ orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_
 
 void orth_screened_free(orth_screened_block *s)
 {
-    void *arrays[] = {s->upper, s->lower, s->position,   s->count,     s->cut,  s->alpha, s->beta,
-                      s->lost,  s->slots, s->fine_alpha, s->fine_beta, s->next, s->unit};
+    void *arrays[] = {s->upper,     s->lower, s->position, s->count,  s->cut,
+                      s->alpha,     s->beta,  s->lost,     s->slots,  s->fine_alpha,
+                      s->fine_beta, s->next,  s->unit,     s->guessed};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         orth_free(arrays[i]);
     memset(s, 0, sizeof *s);
@@ -68,7 +74,8 @@ void orth_screened_open(orth_screened_block *s, int64_t slot, int64_t d, float s
     if (!taken)
         s->cut[slot] = INFINITY;
     s->lost[slot] = false;
-    s->next[slot] = k > 0 ? 2 * k : s->capacity;
+    s->guessed[slot] = false;
+    s->next[slot] = k;
 }
 
 static orth_screened of_slot(const orth_screened_block *s, int64_t slot)
@@ -77,11 +84,24 @@ static orth_screened of_slot(const orth_screened_block *s, int64_t slot)
     return (orth_screened){s->upper + at, s->lower + at, s->position + at, s->count[slot]};
 }
 
+/* How many values of the latents seen so far may be cut off below, so that most likely k of all
+ * remain: latents are in no order, so that their share of the k is binomial. */
+static int64_t likely_rank(const orth_screened_block *s, int64_t k, int64_t seen)
+{
+    double share = (double)k * (double)seen / (double)s->n_latent;
+    double rank = ceil(share + GUESS_MARGIN * sqrt(share) + 2.0);
+    return rank < (double)k ? (int64_t)rank : k;
+}
+
 /* After more has been kept: raise the cut now and then, and see that there is room for more. */
-static void settle(orth_screened_block *s, int64_t slot, int64_t k, orth_screened *kept)
+static void settle(orth_screened_block *s, int64_t slot, int64_t k, int64_t seen,
+                   orth_screened *kept)
 {
     if (k > 0 && (kept->count >= s->next[slot] || kept->count + PANEL_ROOM > s->room)) {
-        s->cut[slot] = orth_kernels_get()->screen_raise(k, s->cut[slot], kept);
+        int64_t rank = s->guess ? likely_rank(s, k, seen) : k;
+        float cut = orth_kernels_get()->screen_raise(rank, s->cut[slot], kept);
+        s->guessed[slot] |= rank < k && cut > s->cut[slot];
+        s->cut[slot] = cut;
         s->next[slot] = kept->count + k;
     }
     s->count[slot] = kept->count;
@@ -92,30 +112,43 @@ static void settle(orth_screened_block *s, int64_t slot, int64_t k, orth_screene
 }
 
 void orth_screened_keep(orth_screened_block *s, int64_t slot, const float *upper, uint32_t mask,
-                        uint32_t first, int64_t k, const orth_screen_latents *latents)
+                        uint32_t first, int64_t k, int64_t seen, const orth_screen_latents *latents)
 {
     orth_screened kept = of_slot(s, slot);
     if (s->cut[slot] == INFINITY)
         return;
     orth_kernels_get()->screen_keep(upper, mask, first, s->alpha[slot], s->beta[slot], latents,
                                     &kept);
-    settle(s, slot, k, &kept);
+    settle(s, slot, k, seen, &kept);
 }
 
 void orth_screened_refine(orth_screened_block *s, int64_t slot, const orth_screen_fine *fine,
                           int64_t d, const void *x, const void *rows, int64_t n,
-                          const uint32_t *index, uint32_t first, int64_t k,
+                          const uint32_t *index, uint32_t first, int64_t k, int64_t seen,
                           const orth_screen_latents *latents)
 {
     for (int64_t e = 0; e < n && s->cut[slot] != INFINITY; e += REFINED) {
         orth_screened kept = of_slot(s, slot);
         fine->keep(d, x, rows, n - e < REFINED ? n - e : REFINED, index + e, first,
                    s->fine_alpha[slot], s->fine_beta[slot], s->cut[slot], latents, &kept);
-        settle(s, slot, k, &kept);
+        settle(s, slot, k, seen, &kept);
     }
 }
 
-void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const orth_sae *sae,
+void orth_screened_confirm(orth_screened_block *s, int64_t slot, int64_t k)
+{
+    orth_screened kept = of_slot(s, slot);
+    int64_t certain = 0;
+    if (k == 0 || s->cut[slot] == INFINITY)
+        return;
+    s->cut[slot] = orth_kernels_get()->screen_raise(k, s->cut[slot], &kept);
+    s->count[slot] = kept.count;
+    for (int64_t e = 0; e < kept.count; e++)
+        certain += kept.lower[e] >= s->cut[slot];
+    s->lost[slot] = s->guessed[slot] && certain < k;
+}
+
+void orth_screened_close(orth_screened_block *s, int64_t slot, const orth_sae *sae,
                          const uint32_t *latents, const float *x, orth_selection *selection)
 {
     const orth_kernels *kernels = orth_kernels_get();
@@ -123,8 +156,6 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, int64_t k, const 
     orth_screened kept = of_slot(s, slot);
     uint64_t *keys = c->keys + slot * c->capacity;
     float value[RECOMPUTED];
-    if (k > 0)
-        kernels->screen_raise(k, s->cut[slot], &kept);
     c->count[slot] = 0;
     for (int64_t e = 0; e < kept.count; e += RECOMPUTED) {
         int64_t count = kept.count - e < RECOMPUTED ? kept.count - e : RECOMPUTED;

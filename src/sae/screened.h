@@ -13,23 +13,27 @@ void orth_screened_open(orth_screened_block *screened, int64_t slot, int64_t d, 
                         float rest, float floor, int64_t k, bool taken);
 
 /** Keep what may be selected of a token's products with a panel of latents; `k` values per token
- * are selected (0: the cut does not rise). Called by any thread, one at a time for a token. */
+ * are selected (0: the cut does not rise); `seen` latents have been multiplied by now. Called by
+ * any thread, one at a time for a token. */
 void orth_screened_keep(orth_screened_block *screened, int64_t slot, const float *upper,
-                        uint32_t mask, uint32_t first, int64_t k,
+                        uint32_t mask, uint32_t first, int64_t k, int64_t seen,
                         const orth_screen_latents *latents);
 
 /** The same for n latents that a first stage has left, by the second; x, rows, index, `first` and
  * latents as in orth_screen_fine.keep. */
 void orth_screened_refine(orth_screened_block *screened, int64_t slot, const orth_screen_fine *fine,
                           int64_t d, const void *x, const void *rows, int64_t n,
-                          const uint32_t *index, uint32_t first, int64_t k,
+                          const uint32_t *index, uint32_t first, int64_t k, int64_t seen,
                           const orth_screen_latents *latents);
+
+/** All latents have been seen: raise the cut for the last time; a token whose cut was a guess that
+ * fewer than k values reach is lost. Any thread. */
+void orth_screened_confirm(orth_screened_block *screened, int64_t slot, int64_t k);
 
 /** Compute what is left of a token and give it to the selection as candidates; `latents` names the
  * encoded latents (NULL: their positions). Any thread. */
-void orth_screened_close(orth_screened_block *screened, int64_t slot, int64_t k,
-                         const orth_sae *sae, const uint32_t *latents, const float *x,
-                         orth_selection *selection);
+void orth_screened_close(orth_screened_block *screened, int64_t slot, const orth_sae *sae,
+                         const uint32_t *latents, const float *x, orth_selection *selection);
 
 /** The lost tokens of a block of `n_token`, ascending, in screened->slots; returns how many. */
 int64_t orth_screened_lost(orth_screened_block *screened, int64_t n_token);

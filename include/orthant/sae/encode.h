@@ -19,6 +19,9 @@ typedef struct orth_screened_block {
     int64_t *count;                ///< (block)
     float *cut;                    ///< (block) what stays below cannot be selected
     int64_t *next;                 ///< (block) the count from which the cut is raised again
+    bool *guessed;                 ///< (block) the cut is a guess, to be confirmed at the end
+    bool guess;                    ///< whether cuts are guessed
+    int64_t n_latent;              ///< encoded latents in the block under way
     float *alpha, *beta;           ///< (block) see kern/screen.h
     float *unit;                   ///< (block) int8
     float *fine_alpha, *fine_beta; ///< (block) of the second stage
