@@ -16,7 +16,7 @@ static const float ANY_POSITIVE = 0x1p-149f;
 enum { RECOMPUTED = 64, PANEL_ROOM = 32, REFINED = 16 };
 
 /* A guess is so many standard deviations, and two, on the safe side. */
-static const double GUESS_MARGIN = 3.5;
+static const double GUESS_MARGIN = 5.0;
 
 orth_status orth_screened_create(int64_t block, int64_t capacity, orth_screened_block *out)
 {
