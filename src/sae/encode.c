@@ -281,6 +281,9 @@ static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     uint32_t mask[ORTH_PANEL_TOKENS_MAX];
     waiting w;
     memset(w.count, 0, sizeof w.count);
+    for (int64_t r = 0; r < p->panel_tokens && p->fine_bytes; r++)
+        orth_screened_prefetch(s, token + r, encoder->x_fine + (token + r) * p->fine_bytes,
+                               p->fine_bytes);
     for (int64_t i = at; i < at + count; i += p->panel_latents) {
         orth_screen_latents latents = packed(encoder, ROW_Q, i);
         int64_t real = smaller(p->panel_latents, at + count - i);

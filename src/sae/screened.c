@@ -13,7 +13,10 @@
 static const float ANY_POSITIVE = 0x1p-149f;
 
 /* Values that are computed at a time; room that a panel of latents may need. */
-enum { RECOMPUTED = 64, PANEL_ROOM = 32, REFINED = 16 };
+enum { RECOMPUTED = 64, PANEL_ROOM = 32, REFINED = 16, CACHE_LINE = 64 };
+
+/* Guessing ends when one of so many tokens is lost. */
+enum { WRONG_GUESSES = 64 };
 
 /* A guess is so many standard deviations, and two, on the safe side. */
 static const double GUESS_MARGIN = 5.0;
@@ -135,6 +138,17 @@ void orth_screened_refine(orth_screened_block *s, int64_t slot, const orth_scree
     }
 }
 
+void orth_screened_prefetch(const orth_screened_block *s, int64_t slot, const char *x,
+                            int64_t bytes)
+{
+    orth_screened kept = of_slot(s, slot);
+    for (int64_t at = 0; at < bytes; at += CACHE_LINE)
+        __builtin_prefetch(x + at, 0, 2);
+    __builtin_prefetch(kept.upper + kept.count, 1);
+    __builtin_prefetch(kept.lower + kept.count, 1);
+    __builtin_prefetch(kept.position + kept.count, 1);
+}
+
 void orth_screened_confirm(orth_screened_block *s, int64_t slot, int64_t k)
 {
     orth_screened kept = of_slot(s, slot);
@@ -172,9 +186,13 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, const orth_sae *s
 
 int64_t orth_screened_lost(orth_screened_block *s, int64_t n_token)
 {
-    int64_t count = 0;
+    int64_t count = 0, guessed = 0;
     for (int64_t slot = 0; slot < n_token; slot++)
-        if (s->lost[slot])
+        if (s->lost[slot]) {
             s->slots[count++] = (uint32_t)slot;
+            guessed += s->guessed[slot];
+        }
+    if (guessed * WRONG_GUESSES > n_token)
+        s->guess = false;
     return count;
 }

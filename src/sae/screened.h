@@ -26,6 +26,10 @@ void orth_screened_refine(orth_screened_block *screened, int64_t slot, const ort
                           const uint32_t *index, uint32_t first, int64_t k, int64_t seen,
                           const orth_screen_latents *latents);
 
+/** Fetch what orth_screened_refine will need of a token, its row x of `bytes` bytes included. */
+void orth_screened_prefetch(const orth_screened_block *screened, int64_t slot, const char *x,
+                            int64_t bytes);
+
 /** All latents have been seen: raise the cut for the last time; a token whose cut was a guess that
  * fewer than k values reach is lost. Any thread. */
 void orth_screened_confirm(orth_screened_block *screened, int64_t slot, int64_t k);
@@ -35,7 +39,8 @@ void orth_screened_confirm(orth_screened_block *screened, int64_t slot, int64_t 
 void orth_screened_close(orth_screened_block *screened, int64_t slot, const orth_sae *sae,
                          const uint32_t *latents, const float *x, orth_selection *selection);
 
-/** The lost tokens of a block of `n_token`, ascending, in screened->slots; returns how many. */
+/** The lost tokens of a block of `n_token`, ascending, in screened->slots; returns how many. No cut
+ * is guessed any more once too many guesses were wrong. */
 int64_t orth_screened_lost(orth_screened_block *screened, int64_t n_token);
 
 #endif
