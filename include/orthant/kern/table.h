@@ -2,6 +2,7 @@
 #define ORTHANT_KERN_TABLE_H
 
 #include <orthant/kern/afa.h>
+#include <orthant/kern/keys.h>
 #include <orthant/kern/passes.h>
 #include <orthant/kern/screen.h>
 #include <orthant/kern/sparse.h>
@@ -60,6 +61,8 @@ typedef struct orth_kernels {
      * `scale` multiplies g first (the clip factor). */
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
+
+    const orth_key_kernels *keys;
 
     const orth_passes *passes; ///< over single rows, in double
 

@@ -1,4 +1,5 @@
 /* AVX2 and FMA: 6 tokens x 16 latents in 12 accumulators. */
+#include "../keys_plain.h"
 #include "../rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
@@ -55,12 +56,15 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
 static const orth_sparse sparse = ORTH_SPARSE_PORTABLE;
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 
+static const orth_key_kernels keys = ORTH_KEYS_PLAIN;
+
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .panel_tokens = TOKENS,
                                         .panel_latents = LATENTS,
                                         .pack = rows_pack,
                                         .chain = chain,
                                         .keep = keep,
+                                        .keys = &keys,
                                         .sparse = &sparse,
                                         .adam = orth_adam_avx2,
                                         .passes = &orth_passes_avx2,

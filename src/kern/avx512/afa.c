@@ -95,13 +95,28 @@ static inline __m512i latents_of(const constants *c, __m512i key)
     return _mm512_andnot_si512(key, c->low_half);
 }
 
+/* The norms of eight latents. Single loads are faster than a gather on some processors and hardly
+ * slower on others. */
+static inline __m512d norms_at(const double *norm, __mmask8 mask, __m512i place)
+{
+    int64_t at[LANES];
+    _mm512_storeu_si512(at, _mm512_maskz_mov_epi64(mask, place));
+    __m128d p0 = _mm_loadh_pd(_mm_load_sd(norm + at[0]), norm + at[1]);
+    __m128d p1 = _mm_loadh_pd(_mm_load_sd(norm + at[2]), norm + at[3]);
+    __m128d p2 = _mm_loadh_pd(_mm_load_sd(norm + at[4]), norm + at[5]);
+    __m128d p3 = _mm_loadh_pd(_mm_load_sd(norm + at[6]), norm + at[7]);
+    __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(p0), p1, 1);
+    __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(p2), p3, 1);
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+}
+
 /* The bits of s; zero where the mask is not set. */
 static inline __m512i strengths(const constants *c, __mmask8 mask, __m512i key)
 {
     __m512d value =
         _mm512_cvtps_pd(_mm256_castsi256_ps(_mm512_cvtepi64_epi32(_mm512_srli_epi64(key, 32))));
     __m512i place = _mm512_sub_epi64(latents_of(c, key), c->first);
-    __m512d norm = _mm512_mask_i64gather_pd(_mm512_setzero_pd(), mask, place, c->norm, 8);
+    __m512d norm = norms_at(c->norm, mask, place);
     __m512d part = _mm512_mul_pd(value, norm);
     return _mm512_castpd_si512(_mm512_maskz_mul_pd(mask, part, part));
 }

@@ -76,6 +76,7 @@ static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
         .pack = orth_avx512_pack,                  \
         .chain = chain,                            \
         .keep = keep,                              \
+        .keys = &orth_keys_avx512,                 \
         .sparse = &orth_sparse_avx512,             \
         .adam = orth_adam_avx512,                  \
         .passes = &orth_passes_avx512,             \

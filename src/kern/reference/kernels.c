@@ -1,4 +1,5 @@
 /* The reference set: what each kernel means, in portable C. */
+#include "../keys_plain.h"
 #include "../rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
@@ -33,12 +34,15 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
 static const orth_sparse sparse = ORTH_SPARSE_PORTABLE;
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 
+static const orth_key_kernels keys = ORTH_KEYS_PLAIN;
+
 const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .panel_tokens = TOKENS,
                                              .panel_latents = LATENTS,
                                              .pack = rows_pack,
                                              .chain = chain,
                                              .keep = keep,
+                                             .keys = &keys,
                                              .sparse = &sparse,
                                              .adam = rows_adam,
                                              .passes = &orth_passes_reference,
