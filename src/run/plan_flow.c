@@ -9,9 +9,8 @@
 
 #include <string.h>
 
-/* Of src/sae/update.c: latents whose gradient is summed at once. Of select_batchtopk.c: rounds of
- * its search, and counters of a round. */
-enum { BAND_ROWS = ORTH_BAND_CHUNKS * ORTH_CHUNK_LATENTS, DIGITS = 3, DIGIT_VALUES = 2048 };
+/* Of select_batchtopk.c: rounds of its search, and counters of a round. */
+enum { DIGITS = 3, DIGIT_VALUES = 2048 };
 
 const char *const orth_plan_traffic_names[] = {
     "tokens",         "bounds",   "candidates", "search",  "cuts",
@@ -78,7 +77,9 @@ static void exchange_tokens(teller *t)
                                                                  t->grid.shard_index));
     gather(t, ORTH_TRAFFIC_TOKENS, others * t->problem->d_model * (int64_t)sizeof(float));
     gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(bool));
-    allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_PEERS, 2 * sizeof(int64_t));
+    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(double));
+    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(double));
+    allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_WORLD, 2 * sizeof(int64_t));
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -145,10 +146,16 @@ static void select_entries(teller *t, const orth_plan_memory *memory)
     }
 }
 
+/* As orth_decode, then gather_upstream: the own tokens' parts from all shards, then the others'
+ * gradients. */
 static void reconstruct(teller *t)
 {
-    sum(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, t->n_token * t->problem->d_model,
-        sizeof(float));
+    int64_t row = t->problem->d_model * (int64_t)sizeof(float);
+    int64_t mine =
+        orth_range_size(orth_partition(t->n_token, t->grid.n_shard, t->grid.shard_index));
+    int64_t others = t->grid.n_shard - 1;
+    add(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, others * mine * row, others);
+    gather(t, ORTH_TRAFFIC_RECONSTRUCTION, (t->n_token - mine) * row);
 }
 
 /* As orth_step up to the gradient. */
@@ -165,23 +172,12 @@ static void forward_and_losses(teller *t, const orth_plan_memory *memory)
     allreduce(t, ORTH_TRAFFIC_FLAGS, ORTH_COMM_GROUP, sizeof(int64_t));
     allreduce(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2 * sizeof(uint64_t));
     if (memory->aux_block > 0 && r->aux == ORTH_AUX_GAO) {
-        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, d, sizeof(double));
-        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 2, sizeof(double));
+        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, d, sizeof(double));
+        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));
     }
     if (r->afa_coefficient > 0.0)
         sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_GROUP, t->n_token, sizeof(double));
-    sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 4, sizeof(double));
-}
-
-/* As reduce_block for `blocks` blocks of `rows` latents: W_enc, W_dec, b_enc. */
-static void reduce_blocks(teller *t, int64_t blocks, int64_t rows)
-{
-    int64_t messages = 0, d = t->problem->d_model;
-    int ranks = t->grid.n_group;
-    int64_t bytes = 2 * orth_sum_received(rows * d, sizeof(float), ranks, &messages);
-    messages *= 2;
-    bytes += orth_sum_received(rows, sizeof(float), ranks, &messages);
-    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, blocks * bytes, blocks * messages);
+    sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 4, sizeof(double));
 }
 
 /* As orth_gradient_bound, where a clip norm asks for it, and orth_gradient_update. */
@@ -192,10 +188,12 @@ static void update(teller *t)
         sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, 4, sizeof(double));
         sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 2, sizeof(double));
     }
-    reduce_blocks(t, t->n_own / BAND_ROWS, BAND_ROWS);
-    reduce_blocks(t, 1, t->n_own % BAND_ROWS);
+    int64_t messages = 0;
+    int64_t bytes =
+        orth_buckets_received(&t->grid, t->problem->config.recipe.n_latent, d, &messages);
+    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, bytes, messages);
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, d, sizeof(double));
-    sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 1, sizeof(double));
+    sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, 1, sizeof(double));
 }
 
 /* As the trainer around a step: what is asked for, the rows read, rows that are not finite, what
@@ -226,8 +224,8 @@ void orth_plan_flow_of(const orth_plan_problem *problem, int n_group, int n_shar
     forward_and_losses(&t, memory);
     update(&t);
     t.flow = &out->logged; /* as batch_fvu */
-    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, problem->d_model, sizeof(double));
-    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 2, sizeof(double));
+    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, problem->d_model, sizeof(double));
+    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));
     t.flow = &out->dead; /* as reconstruct_missing */
     if (memory->aux_block > 0) {
         select_topk(&t, false, memory->aux_block, problem->config.recipe.aux_k);
