@@ -130,6 +130,17 @@ void orth_encoder_free(orth_encoder *encoder)
     memset(encoder, 0, sizeof *encoder);
 }
 
+/* The panels of the pass's arithmetic. */
+static void set_widths(pass *p)
+{
+    const orth_kernels *kernels = orth_kernels_get();
+    p->panel_tokens = p->screen ? p->screen->panel_tokens : kernels->panel_tokens;
+    p->panel_latents = p->screen ? p->screen->panel_latents : kernels->panel_latents;
+    p->row_bytes = p->screen ? p->screen->row_bytes(p->encoder->d_model)
+                             : p->encoder->d_model * (int64_t)sizeof(float);
+    p->fine_bytes = p->screen ? fine_bytes(p->screen, p->encoder->d_model) : 0;
+}
+
 static int64_t slot_of(const pass *p, int64_t position)
 {
     return p->slots ? (int64_t)p->slots[position] : position;
@@ -215,6 +226,7 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
 {
     const orth_encoder *encoder = p->encoder;
     const orth_candidates *c = &p->selection->candidates;
+    int64_t named = p->index ? 0 : p->selection->own.begin;
     const float *x = (const float *)(encoder->x_panels + token * p->row_bytes);
     float *tile =
         encoder->tile + (int64_t)omp_get_thread_num() * ORTH_PANEL_TOKENS_MAX * ORTH_TILE_LATENTS;
@@ -225,7 +237,7 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     for (int64_t r = 0; r < smaller(p->panel_tokens, p->n_slot - token); r++) {
         int64_t slot = slot_of(p, token + r);
         if (p->batch->valid[c->first_token + slot])
-            keep_row(p->selection, slot, tile + r * ORTH_TILE_LATENTS, count, first + at);
+            keep_row(p->selection, slot, tile + r * ORTH_TILE_LATENTS, count, named + first + at);
     }
 }
 
@@ -327,12 +339,29 @@ static void encode_pass(const pass *p)
     }
 }
 
+/* With several shards: what the other shards hold for sure raises the cuts, so that no shard
+ * computes more values than may be selected of all. */
+static orth_status share_bounds(const pass *p)
+{
+    orth_screened_block *screened = &p->encoder->screened;
+    const orth_candidates *c = &p->selection->candidates;
+    if (p->selection->grid->n_shard == 1 || !p->selection->ops->agree_floor)
+        return ORTH_OK;
+#pragma omp parallel for schedule(static)
+    for (int64_t slot = 0; slot < p->n_slot; slot++)
+        orth_screened_lower(screened, slot, p->index, p->selection);
+    ORTH_TRY(p->selection->ops->agree_floor(p->selection));
+#pragma omp parallel for schedule(static)
+    for (int64_t slot = 0; slot < p->n_slot; slot++)
+        orth_screened_raise(screened, slot, c->above[slot]);
+    return ORTH_OK;
+}
+
 /* Screen a block, compute what is left, and encode in fp32 the tokens of which too much is. */
-static void screen_block(pass p)
+static orth_status screen_block(pass p)
 {
     orth_screened_block *screened = &p.encoder->screened;
     const orth_candidates *c = &p.selection->candidates;
-    const orth_kernels *kernels = orth_kernels_get();
     int64_t d = p.encoder->d_model;
     screened->room = smaller(screened->capacity, c->capacity);
     screened->n_latent = p.n_latent;
@@ -340,6 +369,7 @@ static void screen_block(pass p)
 #pragma omp parallel for schedule(dynamic, 16)
     for (int64_t slot = 0; slot < p.n_slot; slot++)
         orth_screened_confirm(screened, slot, p.k);
+    ORTH_TRY(share_bounds(&p));
 #pragma omp parallel for schedule(dynamic, 16)
     for (int64_t slot = 0; slot < p.n_slot; slot++)
         if (!screened->lost[slot])
@@ -348,49 +378,40 @@ static void screen_block(pass p)
     p.slots = screened->slots;
     p.n_slot = orth_screened_lost(screened, p.n_slot);
     p.screen = NULL;
-    p.fine_bytes = 0;
-    p.panel_tokens = kernels->panel_tokens;
-    p.panel_latents = kernels->panel_latents;
-    p.row_bytes = d * (int64_t)sizeof(float);
+    set_widths(&p);
     encode_pass(&p);
+    return ORTH_OK;
 }
 
-/* Keys held positions in the list; from here on they hold global latents. */
+/* Keys of a list hold positions in it; from here on they hold global latents, as others do. */
 static void name_latents(const pass *p)
 {
     orth_candidates *c = &p->selection->candidates;
+    if (!p->index)
+        return;
 #pragma omp parallel for schedule(static)
     for (int64_t slot = 0; slot < c->n_token; slot++) {
         uint64_t *keys = c->keys + slot * c->capacity;
         for (int64_t i = 0; i < c->count[slot]; i++) {
-            int64_t position = orth_key_latent(keys[i]);
-            int64_t latent = p->index ? (int64_t)p->index[position] : position;
-            keys[i] = (keys[i] & 0xffffffff00000000u) |
-                      (uint32_t) ~(uint32_t)(latent + p->selection->own.begin);
+            int64_t latent = p->selection->own.begin + (int64_t)p->index[orth_key_latent(keys[i])];
+            keys[i] = (keys[i] & 0xffffffff00000000u) | (uint32_t) ~(uint32_t)latent;
         }
     }
 }
 
-static void encode_block(pass p)
+static orth_status encode_block(pass p)
 {
-    const orth_kernels *kernels = orth_kernels_get();
     const orth_selection *selection = p.selection;
-    const orth_screen *screen = p.encoder->screen;
     p.n_slot = selection->candidates.n_token;
-    bool enough = selection->k * SCREENED_SHARE <= p.n_latent;
-    if (screen && enough && selection->ops->screened && selection->ops->screened(selection, &p.k)) {
-        p.screen = screen;
-        p.panel_tokens = screen->panel_tokens;
-        p.panel_latents = screen->panel_latents;
-        p.row_bytes = screen->row_bytes(p.encoder->d_model);
-        p.fine_bytes = fine_bytes(screen, p.encoder->d_model);
-        screen_block(p);
-        return;
-    }
-    p.panel_tokens = kernels->panel_tokens;
-    p.panel_latents = kernels->panel_latents;
-    p.row_bytes = p.encoder->d_model * (int64_t)sizeof(float);
+    /* All ranks of a token group decide alike: a list of dead latents has another length on each.
+     */
+    if (!p.index && selection->ops->screened && selection->ops->screened(selection, &p.k))
+        p.screen = p.encoder->screen;
+    set_widths(&p);
+    if (p.screen)
+        return screen_block(p);
     encode_pass(&p);
+    return ORTH_OK;
 }
 
 orth_status orth_encode_select(const orth_sae *sae, const orth_batch *batch,
@@ -415,7 +436,7 @@ orth_status orth_encode_select(const orth_sae *sae, const orth_batch *batch,
         orth_phase_enter(timer, ORTH_PHASE_ENCODE);
         c->first_token = first;
         c->n_token = smaller(c->block, batch->n_token - first);
-        encode_block(p);
+        ORTH_TRY(encode_block(p));
         orth_phase_enter(timer, ORTH_PHASE_SELECT);
         name_latents(&p);
         ORTH_TRY(selection->ops->close_block(selection));

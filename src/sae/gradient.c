@@ -1,96 +1,177 @@
 #include <orthant/sae/gradient.h>
 
-#include <orthant/kern/gemm.h>
 #include <orthant/kern/table.h>
 
 #include <omp.h>
 #include <string.h>
 
-/* One latent of one branch by its entries. */
-static void latent_sparse(const orth_sae *sae, const orth_batch *batch, const orth_branch *branch,
-                          int64_t latent, float *values, float *g_enc, float *g_dec, float *g_bias)
-{
-    const orth_kernels *kernels = orth_kernels_get();
-    const orth_code_transposed *code = branch->code;
-    int64_t d = sae->d_model, begin = code->start[latent], count = code->start[latent + 1] - begin;
-    const uint32_t *tokens = code->token + begin;
-    const float *f = code->value + begin;
-    float bias = 0.0f;
-    kernels->dots(count, tokens, branch->upstream, sae->weights.W_dec + latent * d, d, values);
-    for (int64_t e = 0; e < count; e++) {
-        if (branch->pull)
-            values[e] += branch->pull[tokens[e]] * f[e];
-        bias += values[e];
-    }
-    kernels->combine(count, tokens, f, branch->upstream, d, g_dec);
-    kernels->combine(count, tokens, values, batch->x, d, g_enc);
-    *g_bias += bias;
-}
+/* What a thread works on: a chunk of latents of one branch. */
+typedef struct chunk_work {
+    const orth_sae *sae;
+    const orth_batch *batch;
+    const orth_branch *branch;
+    orth_range rows;
+    orth_tile_scratch *scratch;
+    orth_block_gradient *out;
+} chunk_work;
 
-/* Put a tile's entries in place: code (tokens, ORTH_DENSE_LATENTS), zero elsewhere; at[] walks. */
-static void scatter(const orth_code_transposed *code, orth_range rows, orth_range tokens,
-                    int64_t *at, float *tile)
-{
-    memset(tile, 0, (size_t)(orth_range_size(tokens) * ORTH_DENSE_LATENTS) * sizeof *tile);
-    for (int64_t i = rows.begin; i < rows.end; i++) {
-        int64_t *e = at + (i - rows.begin);
-        for (; *e < code->start[i + 1] && code->token[*e] < tokens.end; ++*e)
-            tile[(code->token[*e] - tokens.begin) * ORTH_DENSE_LATENTS + i - rows.begin] =
-                code->value[*e];
-    }
-}
+/* Lists of entries: of the chunk's latents from `row` on, with far rows; or tile by tile. */
+typedef struct entry_lists {
+    int64_t row;
+    const orth_lists *far;
+    const orth_tiles *tiles;
+} entry_lists;
 
-/* The gradient to the code where it is positive, zero elsewhere; its sum goes to the bias. */
-static void mask_gradient(const orth_branch *branch, orth_range tokens, int64_t n_row,
-                          const float *tile, float *gradient, float *g_bias)
+/* The code gradients, and what the entries add to W_dec's gradient. */
+static void project_lists(const chunk_work *c, const entry_lists *entries)
 {
-    for (int64_t t = 0; t < orth_range_size(tokens); t++) {
-        float pull = branch->pull ? branch->pull[tokens.begin + t] : 0.0f;
-        const float *f = tile + t * ORTH_DENSE_LATENTS;
-        float *g = gradient + t * ORTH_DENSE_LATENTS;
-        for (int64_t i = 0; i < n_row; i++) {
-            g[i] = f[i] > 0.0f ? g[i] + pull * f[i] : 0.0f;
-            g_bias[i] += g[i];
-        }
-    }
-}
-
-/* A chunk of latents of one branch as dense products. */
-static void chunk_dense(const orth_sae *sae, const orth_batch *batch, const orth_branch *branch,
-                        orth_range rows, float *tile, float *gradient, orth_block_gradient *out)
-{
-    int64_t d = sae->d_model, n_row = orth_range_size(rows), at[ORTH_DENSE_LATENTS];
-    memcpy(at, branch->code->start + rows.begin, (size_t)n_row * sizeof *at);
-    for (int64_t t = 0; t < batch->n_token; t += ORTH_DENSE_TOKENS) {
-        int64_t end =
-            t + ORTH_DENSE_TOKENS < batch->n_token ? t + ORTH_DENSE_TOKENS : batch->n_token;
-        const float *upstream = branch->upstream + t * d;
-        scatter(branch->code, rows, (orth_range){t, end}, at, tile);
-        orth_gemm(false, true, end - t, n_row, d, upstream, d, sae->weights.W_dec + rows.begin * d,
-                  d, false, gradient, ORTH_DENSE_LATENTS);
-        mask_gradient(branch, (orth_range){t, end}, n_row, tile, gradient, out->b_enc);
-        orth_gemm(true, false, n_row, d, end - t, tile, ORTH_DENSE_LATENTS, upstream, d, true,
-                  out->W_dec, d);
-        orth_gemm(true, false, n_row, d, end - t, gradient, ORTH_DENSE_LATENTS, batch->x + t * d, d,
-                  true, out->W_enc, d);
-    }
-}
-
-static void gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branch,
-                           orth_range rows, orth_dense_scratch *scratch, float *values,
-                           orth_block_gradient *out)
-{
-    int64_t d = sae->d_model, n_row = orth_range_size(rows);
-    const orth_code_transposed *code = branch->code;
-    double entries = (double)(code->start[rows.end] - code->start[rows.begin]);
-    if (entries > ORTH_DENSE_SHARE * (double)n_row * (double)batch->n_token) {
-        int64_t own = (int64_t)omp_get_thread_num() * ORTH_DENSE_TOKENS * ORTH_DENSE_LATENTS;
-        chunk_dense(sae, batch, branch, rows, scratch->code + own, scratch->gradient + own, out);
+    const orth_sparse *sparse = orth_kernels_get()->sparse;
+    const orth_tiles *tiles = entries->tiles;
+    int64_t d = c->sae->d_model;
+    const float *upstream = c->branch->upstream;
+    const float *w = c->sae->weights.W_dec + (c->rows.begin + entries->row) * d;
+    float *out = c->out->W_dec + entries->row * d;
+    if (!tiles) {
+        orth_rows rows = {.data = upstream, .stride = d, .width = d, .far = true};
+        sparse->project(entries->far, &rows, w, d, out, d, true, c->scratch->lanes);
         return;
     }
+    for (int64_t j = 0; j < d; j += ORTH_TILE_COLUMNS)
+        for (int64_t k = 0; k < tiles->n_tile; k++) {
+            const orth_lists *lists = tiles->lists + k;
+            orth_rows rows = orth_tiles_pack(tiles, k, upstream, d, j, c->scratch);
+            sparse->project(lists, &rows, w + j, d, out + j, d, j == 0,
+                            c->scratch->lanes + lists->start[0] * ORTH_DOT_LANES);
+        }
+}
+
+/* Add the pull, and the sums that are the bias's gradient. */
+static void finish_gradients(const chunk_work *c, const orth_lists *lists, int64_t row,
+                             int64_t token, float *gradient)
+{
+    const float *pull = c->branch->pull ? c->branch->pull + token : NULL;
+    int64_t e = 0;
+    for (int64_t s = 0; s < lists->count; s++) {
+        float bias = c->out->b_enc[row + s];
+        for (int64_t end = lists->start[s + 1] - lists->start[0]; e < end; e++) {
+            if (pull)
+                gradient[e] += pull[lists->index[e]] * lists->value[e];
+            bias += gradient[e];
+        }
+        c->out->b_enc[row + s] = bias;
+    }
+}
+
+/* What the entries add to W_enc's gradient. */
+static void combine_lists(const chunk_work *c, const entry_lists *entries)
+{
+    const orth_sparse *sparse = orth_kernels_get()->sparse;
+    const orth_tiles *tiles = entries->tiles;
+    int64_t d = c->sae->d_model;
+    const float *x = c->batch->x;
+    float *out = c->out->W_enc + entries->row * d;
+    if (!tiles) {
+        orth_lists lists = *entries->far;
+        orth_rows rows = {.data = x, .stride = d, .width = d, .far = true};
+        lists.value = c->scratch->gradient;
+        sparse->combine(&lists, &rows, out, d);
+        return;
+    }
+    for (int64_t j = 0; j < d; j += ORTH_TILE_COLUMNS)
+        for (int64_t k = 0; k < tiles->n_tile; k++) {
+            orth_lists lists = tiles->lists[k];
+            orth_rows rows = orth_tiles_pack(tiles, k, x, d, j, c->scratch);
+            lists.value = c->scratch->gradient + lists.start[0];
+            sparse->combine(&lists, &rows, out + j, d);
+        }
+}
+
+/* Row by row the latents `run`: as many whole lists at a time as there is room for, or a part of a
+ * long one. */
+static void add_far(const chunk_work *c, orth_range run)
+{
+    const orth_code_transposed *code = c->branch->code;
+    int64_t start[ORTH_CHUNK_LATENTS + 1];
+    int64_t i = run.begin, from = code->start[i], end = code->start[run.end];
+    while (from < end) {
+        int64_t first = i, begin = from, n = 0, room = begin + c->scratch->limit;
+        start[0] = begin;
+        while (i < run.end) {
+            from = code->start[i + 1] < room ? code->start[i + 1] : room;
+            start[++n] = from;
+            if (from < code->start[i + 1])
+                break;
+            i++;
+        }
+        orth_lists lists = {n, start, code->token + begin, code->value + begin};
+        entry_lists entries = {first - c->rows.begin, &lists, NULL};
+        project_lists(c, &entries);
+        orth_kernels_get()->sparse->fold(from - begin, c->scratch->lanes, c->scratch->gradient);
+        finish_gradients(c, &lists, entries.row, 0, c->scratch->gradient);
+        combine_lists(c, &entries);
+    }
+}
+
+/* Tile by tile those latents of the chunk that are not far. */
+static void add_tiles(const chunk_work *c, const bool *far)
+{
+    const orth_code_transposed *code = c->branch->code;
+    const int64_t *start = code->start + c->rows.begin;
+    int64_t n_row = orth_range_size(c->rows), n_token = c->batch->n_token;
+    orth_tiles tiles;
+    entry_lists entries = {0, NULL, &tiles};
+    orth_tiles_begin(c->scratch, n_row, start, &tiles);
     for (int64_t i = 0; i < n_row; i++)
-        latent_sparse(sae, batch, branch, rows.begin + i, values, out->W_enc + i * d,
-                      out->W_dec + i * d, out->b_enc + i);
+        if (far[i])
+            c->scratch->at[i] = start[i + 1];
+    while (orth_tiles_next(c->scratch, n_row, start, code->token, code->value, n_token, &tiles)) {
+        project_lists(c, &entries);
+        for (int64_t k = 0; k < tiles.n_tile; k++) {
+            const orth_lists *lists = tiles.lists + k;
+            float *gradient = c->scratch->gradient + lists->start[0];
+            orth_kernels_get()->sparse->fold(lists->start[n_row] - lists->start[0],
+                                             c->scratch->lanes + lists->start[0] * ORTH_DOT_LANES,
+                                             gradient);
+            finish_gradients(c, lists, 0, tiles.first + k * ORTH_TILE_ROWS, gradient);
+        }
+        combine_lists(c, &entries);
+    }
+}
+
+/*
+ * Which latents of the chunk are taken row by row, and whether any is not. In a tile an entry costs
+ * a third of a far one; but a latent's way through a tile costs as much as that saves with
+ * LATENT_COST entries, and packing the tile, for all latents, as much as with PACK_COST.
+ */
+static bool divide(const chunk_work *c, bool *far)
+{
+    enum { LATENT_COST = 2, PACK_COST = 90 };
+    const int64_t *start = c->branch->code->start + c->rows.begin;
+    int64_t n_tile = (c->batch->n_token + ORTH_TILE_ROWS - 1) / ORTH_TILE_ROWS, saved = 0;
+    for (int64_t i = 0; i < orth_range_size(c->rows); i++) {
+        int64_t gain = start[i + 1] - start[i] - LATENT_COST * n_tile;
+        far[i] = gain <= 0;
+        saved += gain > 0 ? gain : 0;
+    }
+    return saved > PACK_COST * n_tile;
+}
+
+/* A chunk of latents of one branch. */
+static void add_chunk(const chunk_work *c)
+{
+    bool far[ORTH_CHUNK_LATENTS];
+    if (!divide(c, far)) {
+        add_far(c, c->rows);
+        return;
+    }
+    add_tiles(c, far);
+    for (int64_t i = c->rows.begin; i < c->rows.end; i++) {
+        int64_t first = i;
+        while (i < c->rows.end && far[i - c->rows.begin])
+            i++;
+        if (i > first)
+            add_far(c, (orth_range){first, i});
+    }
 }
 
 void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
@@ -98,12 +179,15 @@ void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const ort
                          orth_block_gradient *out)
 {
     int64_t d = sae->d_model, n_row = orth_range_size(rows);
+    (void)values;
     memset(out->W_enc, 0, (size_t)(n_row * d) * sizeof *out->W_enc);
     memset(out->W_dec, 0, (size_t)(n_row * d) * sizeof *out->W_dec);
     memset(out->b_enc, 0, (size_t)n_row * sizeof *out->b_enc);
-    for (int b = 0; b < n_branch; b++)
-        gradient_chunk(sae, batch, branches + b, rows, scratch,
-                       values + (int64_t)omp_get_thread_num() * batch->n_token, out);
+    for (int b = 0; b < n_branch; b++) {
+        chunk_work c = {sae, batch, branches + b, rows, scratch->gradient + omp_get_thread_num(),
+                        out};
+        add_chunk(&c);
+    }
 }
 
 void orth_gradient_block(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,

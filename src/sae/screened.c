@@ -162,6 +162,30 @@ void orth_screened_confirm(orth_screened_block *s, int64_t slot, int64_t k)
     s->lost[slot] = s->guessed[slot] && certain < k;
 }
 
+void orth_screened_lower(const orth_screened_block *s, int64_t slot, const uint32_t *latents,
+                         orth_selection *selection)
+{
+    orth_candidates *c = &selection->candidates;
+    orth_screened kept = of_slot(s, slot);
+    uint64_t *keys = c->keys + slot * c->capacity;
+    c->count[slot] = 0;
+    for (int64_t e = 0; e < kept.count && !s->lost[slot]; e++) {
+        int64_t row = latents ? (int64_t)latents[kept.position[e]] : (int64_t)kept.position[e];
+        if (kept.lower[e] > 0.0f)
+            keys[c->count[slot]++] =
+                orth_key(kept.lower[e], (uint32_t)(row + selection->own.begin));
+    }
+}
+
+void orth_screened_raise(orth_screened_block *s, int64_t slot, float cut)
+{
+    orth_screened kept = of_slot(s, slot);
+    if (s->lost[slot] || !(cut > s->cut[slot]))
+        return;
+    s->cut[slot] = orth_kernels_get()->screen_raise(INT64_MAX, cut, &kept);
+    s->count[slot] = kept.count;
+}
+
 void orth_screened_close(orth_screened_block *s, int64_t slot, const orth_sae *sae,
                          const uint32_t *latents, const float *x, orth_selection *selection)
 {
@@ -169,6 +193,7 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, const orth_sae *s
     orth_candidates *c = &selection->candidates;
     orth_screened kept = of_slot(s, slot);
     uint64_t *keys = c->keys + slot * c->capacity;
+    uint32_t named = latents ? 0 : (uint32_t)selection->own.begin;
     float value[RECOMPUTED];
     c->count[slot] = 0;
     for (int64_t e = 0; e < kept.count; e += RECOMPUTED) {
@@ -180,7 +205,7 @@ void orth_screened_close(orth_screened_block *s, int64_t slot, const orth_sae *s
                             value);
         for (int64_t i = 0; i < count; i++)
             if (!(value[i] <= selection->floor))
-                keys[c->count[slot]++] = orth_key(fabsf(value[i]), kept.position[e + i]);
+                keys[c->count[slot]++] = orth_key(fabsf(value[i]), named + kept.position[e + i]);
     }
 }
 

@@ -34,6 +34,14 @@ void orth_screened_prefetch(const orth_screened_block *screened, int64_t slot, c
  * fewer than k values reach is lost. Any thread. */
 void orth_screened_confirm(orth_screened_block *screened, int64_t slot, int64_t k);
 
+/** Give the selection the positive lower bounds of a token as candidates, named by global latents
+ * as in orth_screened_close. Any thread. */
+void orth_screened_lower(const orth_screened_block *screened, int64_t slot, const uint32_t *latents,
+                         orth_selection *selection);
+
+/** What is below `cut` of a token cannot be selected. Any thread. */
+void orth_screened_raise(orth_screened_block *screened, int64_t slot, float cut);
+
 /** Compute what is left of a token and give it to the selection as candidates; `latents` names the
  * encoded latents (NULL: their positions). Any thread. */
 void orth_screened_close(orth_screened_block *screened, int64_t slot, const orth_sae *sae,

@@ -1,4 +1,4 @@
-/* keep, combine, dots and adam: every kernel set against plain loops and the reference set. */
+/* keep and adam: every kernel set against plain loops and the reference set. */
 #include "check_mpi.h"
 #include "values.h"
 
@@ -8,10 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 9, D_MAX = 384, ENTRIES = 23, KEEP_MAX = 70 };
-
-static const int64_t widths[] = {1, 7, 31, 32, 33, 64, 127, 128, 129, 300, D_MAX};
-enum { N_WIDTH = sizeof widths / sizeof *widths };
+enum { D_MAX = 384, KEEP_MAX = 70 };
 
 /* keep by its definition. */
 static int64_t plain_keep(const float *row, int64_t n, float above, uint32_t first, uint64_t *keys)
@@ -93,114 +90,6 @@ START_TEST(keep_takes_all_or_nothing)
 }
 END_TEST
 
-typedef struct table_values {
-    uint32_t index[ENTRIES];
-    float values[ENTRIES];
-    float rows[1 + ROWS * D_MAX];
-    float vector[1 + D_MAX];
-    float out[3 + D_MAX];
-    float wanted[3 + D_MAX];
-} table_values;
-
-static table_values *make_values(void)
-{
-    table_values *v = malloc(sizeof *v);
-    ck_assert_ptr_nonnull(v);
-    fill_random(1, ENTRIES, v->values);
-    fill_random(2, 1 + ROWS * D_MAX, v->rows);
-    fill_random(3, 1 + D_MAX, v->vector);
-    for (int e = 0; e < ENTRIES; e++)
-        v->index[e] = (uint32_t)(e * 5 % ROWS);
-    return v;
-}
-
-static void check_combine(const orth_kernels *set, table_values *v, int64_t n_entry, int64_t d)
-{
-    const float *rows = v->rows + 1;
-    double worst = 0.0;
-    fill_random(4, 3 + D_MAX, v->out);
-    memcpy(v->wanted, v->out, sizeof v->out);
-    for (int64_t j = 0; j < d; j++) {
-        double exact = (double)v->wanted[1 + j];
-        for (int64_t e = 0; e < n_entry; e++) {
-            float row = rows[(int64_t)v->index[e] * d + j];
-            v->wanted[1 + j] = fmaf(v->values[e], row, v->wanted[1 + j]);
-            exact += (double)v->values[e] * (double)row;
-        }
-        worst = fmax(worst, fabs((double)v->wanted[1 + j] - exact));
-    }
-    set->combine(n_entry, v->index, v->values, rows, d, v->out + 1);
-    ck_assert_msg(same_bits(v->out, v->wanted, 3 + D_MAX), "%s: %d entries, d %d", set->name,
-                  (int)n_entry, (int)d);
-    ck_assert_double_lt(worst, 2e-6);
-}
-
-START_TEST(combine_adds_rows_in_order)
-{
-    const orth_kernels *sets[KERNEL_SETS];
-    int n_set = kernel_sets(sets);
-    table_values *v = make_values();
-    for (int s = 0; s < n_set; s++)
-        for (int w = 0; w < N_WIDTH; w++)
-            for (int64_t n = 0; n <= ENTRIES; n++)
-                check_combine(sets[s], v, n, widths[w]);
-    free(v);
-}
-END_TEST
-
-static void check_dots(const orth_kernels *set, table_values *v, int64_t n_entry, int64_t d)
-{
-    const float *rows = v->rows + 1, *w = v->vector + 1;
-    float out[ENTRIES + 2], wanted[ENTRIES + 2];
-    fill_random(4, ENTRIES + 2, out);
-    memcpy(wanted, out, sizeof out);
-    orth_kernels_named("reference")->dots(n_entry, v->index, rows, w, d, wanted + 1);
-    set->dots(n_entry, v->index, rows, w, d, out + 1);
-    ck_assert_msg(same_bits(out, wanted, ENTRIES + 2), "%s: %d entries, d %d", set->name,
-                  (int)n_entry, (int)d);
-    for (int64_t e = 0; e < n_entry; e++) {
-        double exact = 0.0;
-        for (int64_t j = 0; j < d; j++)
-            exact += (double)rows[(int64_t)v->index[e] * d + j] * (double)w[j];
-        ck_assert_double_eq_tol((double)out[1 + e], exact, 3e-6);
-    }
-}
-
-START_TEST(dots_are_scalar_products)
-{
-    const orth_kernels *sets[KERNEL_SETS];
-    int n_set = kernel_sets(sets);
-    table_values *v = make_values();
-    for (int s = 0; s < n_set; s++)
-        for (int w = 0; w < N_WIDTH; w++)
-            for (int64_t n = 0; n <= ENTRIES; n += n < 3 ? 1 : 4)
-                check_dots(sets[s], v, n, widths[w]);
-    free(v);
-}
-END_TEST
-
-/* The lanes and the tree that kern/table.h promises, by hand for d = 33. */
-START_TEST(dots_add_thirty_two_lanes_in_a_tree)
-{
-    const uint32_t index = 0;
-    float a[33], b[33], lane[32], out;
-    fill_random(8, 33, a);
-    fill_random(9, 33, b);
-    for (int l = 0; l < 32; l++)
-        lane[l] = fmaf(a[l], b[l], 0.0f);
-    lane[0] = fmaf(a[32], b[32], lane[0]);
-    for (int half = 16; half > 0; half /= 2)
-        for (int l = 0; l < half; l++)
-            lane[l] += lane[l + half];
-    const orth_kernels *sets[KERNEL_SETS];
-    int n_set = kernel_sets(sets);
-    for (int s = 0; s < n_set; s++) {
-        sets[s]->dots(1, &index, a, b, 33, &out);
-        ck_assert(same_bits(&out, lane, 1));
-    }
-}
-END_TEST
-
 typedef struct adam_values {
     float g[D_MAX], w[D_MAX + 1], m[D_MAX + 1], v[D_MAX + 1];
 } adam_values;
@@ -273,9 +162,6 @@ static Suite *make(void)
     TCase *cases = tcase_create("rows");
     tcase_add_test(cases, keep_finds_what_is_above);
     tcase_add_test(cases, keep_takes_all_or_nothing);
-    tcase_add_test(cases, combine_adds_rows_in_order);
-    tcase_add_test(cases, dots_are_scalar_products);
-    tcase_add_test(cases, dots_add_thirty_two_lanes_in_a_tree);
     tcase_add_test(cases, adam_is_the_formula_and_the_same_in_every_set);
     suite_add_tcase(suite, cases);
     return suite;

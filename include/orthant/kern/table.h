@@ -1,7 +1,11 @@
 #ifndef ORTHANT_KERN_TABLE_H
 #define ORTHANT_KERN_TABLE_H
 
+#include <orthant/kern/afa.h>
+#include <orthant/kern/keys.h>
+#include <orthant/kern/passes.h>
 #include <orthant/kern/screen.h>
+#include <orthant/kern/sparse.h>
 
 #include <stdint.h>
 
@@ -30,6 +34,9 @@ typedef struct orth_kernels {
     int panel_tokens;  ///< width of a panel of tokens
     int panel_latents; ///< width of a panel of latents
 
+    /** Interleave `count` <= width rows of length d into a panel (kern/pack.h). */
+    void (*pack)(int64_t count, const float *const *rows, int width, int64_t d, float *panel);
+
     /**
      * Canonical pre-activations of one token panel and one latent panel:
      * out[t * stride + i] = (fma chain over j = 0 ... d-1 from +0 of x[j][t] w[j][i]) + bias[i].
@@ -46,20 +53,21 @@ typedef struct orth_kernels {
      */
     int64_t (*keep)(const float *row, int64_t n, float above, uint32_t first, uint64_t *keys);
 
-    /** out[0 ... d-1] += sum over e of values[e] rows[index[e] * d + ...], entries in order, each
-     * step one fma. */
-    void (*combine)(int64_t n_entry, const uint32_t *index, const float *values, const float *rows,
-                    int64_t d, float *out);
-
-    /** out[e] = rows[index[e]] . w, by 32 interleaved fma chains added in a fixed tree. */
-    void (*dots)(int64_t n_entry, const uint32_t *index, const float *rows, const float *w,
-                 int64_t d, float *out);
+    /** Products of sparse lists with dense rows; see kern/sparse.h. */
+    const orth_sparse *sparse;
 
     /** Adam on n values: m += (1-b1)(g - m) written as b1 m + (1-b1) g, likewise v; then
      * w -= rate (m / (sqrt(v) root + eps)), where rate = lr / (1 - b1^t), root = 1/sqrt(1 - b2^t).
      * `scale` multiplies g first (the clip factor). */
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
+
+    const orth_key_kernels *keys;
+
+    const orth_passes *passes; ///< over single rows, in double
+
+    /** Top-AFA's sums. */
+    const orth_afa_kernels *afa;
 
     /**
      * Canonical pre-activations of one token x (d) and the listed latents, each as `chain` gives

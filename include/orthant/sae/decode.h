@@ -3,30 +3,27 @@
 
 #include <orthant/sae/code.h>
 #include <orthant/sae/model.h>
+#include <orthant/sae/tile.h>
 
-/** Scratch of one thread for products that are done densely. */
+/** Latents whose gradient one thread makes, and may use, while they are in its cache. */
+enum { ORTH_CHUNK_LATENTS = 64 };
+
+/** Scratch of all threads for products with codes. */
 typedef struct orth_dense_scratch {
-    float *code;     ///< (threads, ORTH_DENSE_TOKENS, ORTH_DENSE_LATENTS)
-    float *gradient; ///< the same; NULL when only decoding
+    int threads;
+    orth_tile_scratch *decode;   ///< (threads) lists are tokens
+    orth_tile_scratch *gradient; ///< (threads) lists are latents; NULL when only decoding
 } orth_dense_scratch;
 
-/**
- * Products with a sparse code cost a row of memory traffic for each entry, dense ones use the
- * processor fully but multiply the zeros too. Above this share of non-zero entries a tile of
- * ORTH_DENSE_TOKENS x ORTH_DENSE_LATENTS is cheaper dense. A constant, so that the choice depends
- * on the data alone.
- */
-#define ORTH_DENSE_SHARE 0.06
-enum { ORTH_DENSE_TOKENS = 256, ORTH_DENSE_LATENTS = 128 };
-
-/** Allocate; `gradient` false leaves that array out. Local. */
+/** Allocate; `gradient` false leaves out what only gradients need. Local. */
 orth_status orth_dense_scratch_create(bool gradient, orth_dense_scratch *out);
 void orth_dense_scratch_free(orth_dense_scratch *scratch);
 
 /**
- * out (n_token, d_model) = W_dec^T f of the whole dictionary: the own shard's part, then summed
- * over the token group in rank order. Without b_dec. Collective over the token group; the status is
- * local: a failure here ends the run.
+ * out (n_token, d_model) = W_dec^T f of the whole dictionary, for the tokens that this rank works
+ * on alone (orth_batch.part): the shards' parts added in rank order. Other tokens' rows are of the
+ * own shard. Without b_dec. Collective over the token group; the status is local: a failure here
+ * ends the run.
  */
 orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_dense_scratch *scratch,
                         float *out);

@@ -20,9 +20,6 @@ typedef struct orth_block_gradient {
     float *b_enc; ///< (rows) the sum over tokens of the gradient to the pre-activation
 } orth_block_gradient;
 
-/** Latents whose gradient one thread makes, and may use, while they are in its cache. */
-enum { ORTH_CHUNK_LATENTS = 64 };
-
 /**
  * As orth_gradient_block for at most ORTH_CHUNK_LATENTS rows, by the calling thread alone, which
  * may be in a parallel region.
