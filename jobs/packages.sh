@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The packages Orthant needs, in one list.
 #
-#   bash jobs/packages.sh [--list] SET...         sets: build run test ci
+#   bash jobs/packages.sh [--list] SET...         sets: build run test bench ci
 #
 # On Debian and Ubuntu what is missing is installed when this is root or sudo works without a
 # password. Elsewhere, and with --list, what is missing is listed with the names that Debian,
@@ -30,6 +30,7 @@ build | header Random123/philox.h   | librandom123-dev         | Random123-devel
 build | module check                | check                    | check-devel              | check
 run   | command mpirun              | openmpi-bin              | openmpi                  | openmpi
 run   | command jq                  | jq                       | jq                       | jq
+bench | header oneapi/dnnl/dnnl.h   | libdnnl-dev              | onednn-devel             | onednn@2
 test  | command python3             | python3                  | python3                  | python
 test  | python h5py                 | python3-h5py             | python3-h5py             | py-h5py
 test  | python numpy                | python3-numpy            | python3-numpy            | py-numpy
@@ -53,9 +54,9 @@ sets=()
 for argument in "$@"; do
     case $argument in
     --list) list_only=yes ;;
-    build | run | test | ci) sets+=("$argument") ;;
+    build | run | test | bench | ci) sets+=("$argument") ;;
     *)
-        echo "usage: bash jobs/packages.sh [--list] build|run|test|ci ..." >&2
+        echo "usage: bash jobs/packages.sh [--list] build|run|test|bench|ci ..." >&2
         exit 2
         ;;
     esac

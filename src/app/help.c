@@ -31,6 +31,15 @@ static void describe_mpi(char *out, size_t room)
     snprintf(out, room, "%s", text);
 }
 
+static void describe_blas(char *out, size_t room)
+{
+    char core[200];
+    orth_blas_library(out, room);
+    orth_blas_core_describe(core, sizeof core);
+    if (core[0])
+        snprintf(out + strlen(out), room - strlen(out), ", %s", core);
+}
+
 static void describe_kernels(char *out, size_t room)
 {
     int usable = 0;
@@ -39,7 +48,7 @@ static void describe_kernels(char *out, size_t room)
 
 static const component components[] = {
     {"compiler", describe_compiler}, {"MPI", describe_mpi},         {"HDF5", orth_h5_library},
-    {"BLAS", orth_blas_library},     {"kernels", describe_kernels},
+    {"BLAS", describe_blas},         {"kernels", describe_kernels},
 };
 
 void orth_help_version(FILE *out)

@@ -1,3 +1,4 @@
+#include "blas_core.h"
 #include "launch.h"
 #include "options.h"
 #include "threads.h"
@@ -119,6 +120,7 @@ static orth_status run_in_world(int provided, int argc, char **argv, MPI_Comm wo
 
 int main(int argc, char **argv)
 {
+    orth_blas_core_restart(argv);
     if (answer_without_mpi(argc, argv))
         return fflush(stdout) == 0 ? ORTH_OK : ORTH_ERR_STORAGE;
     if (orth_launch_check_environment() != ORTH_OK) {
@@ -129,6 +131,7 @@ int main(int argc, char **argv)
     orth_launch_prepare();
     bool stops_safely = verb_stops_safely(argc, argv);
     set_signals(stops_safely);
+    orth_blas_core_release_signals();
     int provided = MPI_THREAD_SINGLE;
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         orth_log_error("MPI: cannot be initialised; see the launcher's messages");

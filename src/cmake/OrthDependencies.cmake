@@ -146,6 +146,21 @@ if(ORTH_WITH_BLAS)
   endif()
 endif()
 
+# --- oneDNN, optional: another opinion on what the processor can do at most. Its second interface.
+set(ORTH_ONEDNN_TARGET "")
+option(ORTH_WITH_ONEDNN "Use oneDNN 2 where it is found (orthant bench)" ${ORTH_WITH_BLAS})
+if(ORTH_WITH_ONEDNN)
+  orth_find(onednn HEADER oneapi/dnnl/dnnl.h LIBRARY dnnl)
+  if(orth_onednn_FOUND)
+    set(CMAKE_REQUIRED_LIBRARIES orth::onednn)
+    check_symbol_exists(dnnl_matmul_desc_init oneapi/dnnl/dnnl.h ORTH_HAVE_ONEDNN)
+    unset(CMAKE_REQUIRED_LIBRARIES)
+  endif()
+  if(ORTH_HAVE_ONEDNN)
+    set(ORTH_ONEDNN_TARGET orth::onednn)
+  endif()
+endif()
+
 # --- ScaLAPACK has no C header and its pkg-config file asks for whatever MPI the alternatives name,
 # so the library is looked for by the name of the MPI in use.
 set(orth_scalapack_names scalapack-${ORTH_MPI} scalapack)

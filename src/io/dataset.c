@@ -233,6 +233,11 @@ int64_t orth_dataset_width(const orth_dataset *dataset)
     return dataset->d_model;
 }
 
+int64_t orth_dataset_row_bytes(const orth_dataset *dataset)
+{
+    return dataset->stride;
+}
+
 /* The last file that starts at or before the row: those without rows are passed over. */
 const orth_table_file *orth_table_find(const orth_dataset *dataset, int64_t row)
 {

@@ -1,30 +1,45 @@
 #include <orthant/kern/norm.h>
 
-enum { LANES = 8, COLUMNS = 32 };
+#include <orthant/kern/table.h>
+
+#include <omp.h>
+#include <string.h>
 
 double orth_dot_f64(const float *a, const float *b, int64_t d)
 {
-    double lane[LANES] = {0.0};
-    int64_t j = 0;
-    for (; j + LANES <= d; j += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += (double)a[j + l] * (double)b[j + l];
-    for (int l = 0; j < d; j++, l++)
-        lane[l] += (double)a[j] * (double)b[j];
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    return orth_kernels_get()->passes->dot(a, b, d);
+}
+
+/* Columns of one thread: whole cache lines. */
+static int64_t strip_of(int64_t d)
+{
+    const int64_t line = 16;
+    int64_t parts = omp_get_max_threads(), lines = (d + line - 1) / line;
+    return (lines + parts - 1) / parts * line;
 }
 
 void orth_column_sums(const float *x, int64_t n_row, int64_t d, int add, double *sums)
 {
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < d; j += COLUMNS) {
-        double sum[COLUMNS] = {0.0};
-        int64_t width = d - j < COLUMNS ? d - j : COLUMNS;
+    const orth_passes *passes = orth_kernels_get()->passes;
+    int64_t strip = strip_of(d);
+#pragma omp parallel for schedule(static, 1)
+    for (int64_t j = 0; j < d; j += strip) {
+        int64_t width = d - j < strip ? d - j : strip;
+        if (!add)
+            memset(sums + j, 0, (size_t)width * sizeof *sums);
         for (int64_t i = 0; i < n_row; i++)
-            for (int64_t l = 0; l < width; l++)
-                sum[l] += (double)x[i * d + j + l];
-        for (int64_t l = 0; l < width; l++)
-            sums[j + l] = (add ? sums[j + l] : 0.0) + sum[l];
+            passes->accumulate(1.0, x + i * d + j, sums + j, width);
+    }
+}
+
+void orth_scale_rows(const double *factor, float *x, int64_t n_row, int64_t d, double *sums)
+{
+    const orth_passes *passes = orth_kernels_get()->passes;
+    int64_t strip = strip_of(d);
+#pragma omp parallel for schedule(static, 1)
+    for (int64_t j = 0; j < d; j += strip) {
+        int64_t width = d - j < strip ? d - j : strip;
+        for (int64_t i = 0; i < n_row; i++)
+            passes->scale_accumulate(factor[i], x + i * d + j, sums + j, width);
     }
 }

@@ -10,11 +10,5 @@ void orth_pack(const float *rows, const uint32_t *index, int64_t count, int widt
     const float *source[ORTH_PANEL_LATENTS_MAX];
     for (int64_t r = 0; r < count; r++)
         source[r] = rows + (index ? (int64_t)index[r] : r) * d;
-    for (int64_t j = 0; j < d; j++) {
-        float *column = panel + j * width;
-        for (int64_t r = 0; r < count; r++)
-            column[r] = source[r][j];
-        for (int64_t r = count; r < width; r++)
-            column[r] = 0.0f;
-    }
+    orth_kernels_get()->pack(count, source, width, d, panel);
 }

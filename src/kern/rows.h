@@ -11,6 +11,18 @@
 #include <math.h>
 #include <string.h>
 
+static inline void rows_pack(int64_t count, const float *const *rows, int width, int64_t d,
+                             float *panel)
+{
+    for (int64_t j = 0; j < d; j++) {
+        float *column = panel + j * width;
+        for (int64_t r = 0; r < count; r++)
+            column[r] = rows[r][j];
+        for (int64_t r = count; r < width; r++)
+            column[r] = 0.0f;
+    }
+}
+
 /* The keys of row[begin ... n-1] that pass, as orth_kernels.keep. */
 static inline int64_t rows_keep(const float *row, int64_t begin, int64_t n, float above,
                                 uint32_t first, uint64_t *keys)

@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { SCREEN_WIDEST = 1 << 16 };
+
 /* Sums of squares in fp32 are off by less than 2^-10 of themselves up to d = 2^16; squares that
  * underflow add less than 2^-60 d to a norm. */
 static inline float screen_norm(float sum_of_squares, int64_t d)
@@ -17,29 +19,53 @@ static inline float screen_norm(float sum_of_squares, int64_t d)
     return sqrtf(sum_of_squares) * (1.0f + 0x1p-9f) + (float)d * 0x1p-60f;
 }
 
-/* |screened + b - a| <= this, rounding of its own included. */
-static inline float screen_margin(const orth_screen_bound *bound, int64_t i)
+/* c: rounding of the bias and of the bounds, and what underflow loses. */
+static inline float screen_bias_margin(float bias)
 {
-    float wide = fmaf(bound->beta, bound->q[i], bound->alpha * bound->p[i]);
-    return fmaf(fabsf(bound->bias[i]), 0x1p-20f, wide) + 0x1p-100f;
+    return fmaf(fabsf(bias), 0x1p-20f, 0x1p-100f);
 }
 
-/* As orth_kernels.screen_keep, from latent `begin` of the tile on. */
-static inline void screen_keep_rest(const float *row, int64_t begin, int64_t n, float cut,
-                                    uint32_t first, const orth_screen_bound *bound,
-                                    orth_screened *out)
+/* U from the screened product. */
+static inline float screen_upper(float product, const orth_screen_tokens *tokens, int64_t t,
+                                 const orth_screen_latents *latents, int64_t i)
 {
-    int64_t count = out->count;
-    for (int64_t i = begin; i < n; i++) {
-        float margin = screen_margin(bound, i), value = row[i] + bound->bias[i];
-        float upper = value + margin;
-        if (upper < cut)
-            continue;
-        out->upper[count] = upper;
-        out->lower[count] = value - margin;
-        out->position[count++] = first + (uint32_t)i;
+    float upper = fmaf(tokens->alpha[t], latents->p[i], product + latents->base[i]);
+    return fmaf(tokens->beta[t], latents->q[i], upper);
+}
+
+/* L from U: twice the margin below. */
+static inline float screen_lower(float upper, float alpha, float beta,
+                                 const orth_screen_latents *latents, int64_t i)
+{
+    float margin = fmaf(alpha, latents->p[i], screen_bias_margin(latents->bias[i]));
+    return fmaf(-2.0f, fmaf(beta, latents->q[i], margin), upper);
+}
+
+/* As orth_kernels.screen_keep. */
+static inline void screen_keep(const float *upper, uint32_t mask, uint32_t first, float alpha,
+                               float beta, const orth_screen_latents *latents, orth_screened *out)
+{
+    for (; mask; mask &= mask - 1) {
+        int i = __builtin_ctz(mask);
+        out->upper[out->count] = upper[i];
+        out->lower[out->count] = screen_lower(upper[i], alpha, beta, latents, i);
+        out->position[out->count++] = first + (uint32_t)i;
     }
-    out->count = count;
+}
+
+/* Bounds and masks of a tile of products (tokens, width), in place. */
+static inline void screen_finish(int tokens, int width, const orth_screen_tokens *token,
+                                 const orth_screen_latents *latents, float *tile, int64_t stride,
+                                 uint32_t *mask)
+{
+    for (int t = 0; t < tokens; t++) {
+        mask[t] = 0;
+        for (int i = 0; i < width; i++) {
+            float upper = screen_upper(tile[t * stride + i], token, t, latents, i);
+            tile[t * stride + i] = upper;
+            mask[t] |= (uint32_t) !(upper < token->cut[t]) << i;
+        }
+    }
 }
 
 static inline int64_t screen_count(const float *lower, int64_t n, float cut)
@@ -161,13 +187,12 @@ static inline void bf16_pack_latents(const float *rows, const uint32_t *index, i
 }
 
 static inline void bf16_product(int64_t d, const void *x, const void *w,
-                                const orth_screen_rows *x_rows, const orth_screen_rows *w_rows,
-                                float *out, int64_t stride)
+                                const orth_screen_tokens *tokens,
+                                const orth_screen_latents *latents, float *upper, int64_t stride,
+                                uint32_t *mask)
 {
     const uint32_t *token = x, *latent = w;
     float sum[BF16_TOKENS][BF16_LATENTS] = {{0.0f}};
-    (void)x_rows;
-    (void)w_rows;
     for (int64_t j = 0; j < (d + 1) / 2; j++, token += BF16_TOKENS, latent += BF16_LATENTS)
         for (int t = 0; t < BF16_TOKENS; t++) {
             float low = bf16_value(token[t] << 16), high = bf16_value(token[t] & 0xffff0000u);
@@ -177,12 +202,13 @@ static inline void bf16_product(int64_t d, const void *x, const void *w,
             }
         }
     for (int t = 0; t < BF16_TOKENS; t++)
-        memcpy(out + t * stride, sum[t], sizeof sum[t]);
+        memcpy(upper + t * stride, sum[t], sizeof sum[t]);
+    screen_finish(BF16_TOKENS, BF16_LATENTS, tokens, latents, upper, stride, mask);
 }
 
 #define ORTH_SCREEN_BF16_PORTABLE                                                                  \
     {                                                                                              \
-        .name = "bf16", .faster = false, .panel_tokens = BF16_TOKENS,                              \
+        .name = "bf16", .faster = false, .widest = SCREEN_WIDEST, .panel_tokens = BF16_TOKENS,     \
         .panel_latents = BF16_LATENTS, .row_bytes = bf16_row_bytes,                                \
         .pack_tokens = bf16_pack_tokens, .pack_latents = bf16_pack_latents,                        \
         .product = bf16_product                                                                    \

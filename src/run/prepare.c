@@ -8,6 +8,7 @@
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/plan.h>
 #include <orthant/run/run_dir.h>
 #include <orthant/sae/init.h>
 
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static orth_status check_sizes(const orth_recipe *recipe, int64_t d_model)
+orth_status orth_trainer_check_sizes(const orth_recipe *recipe, int64_t d_model)
 {
     if (recipe->k > recipe->n_latent && recipe->selection != ORTH_SELECT_TOPAFA)
         return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
@@ -34,8 +35,8 @@ static orth_status check_sizes(const orth_recipe *recipe, int64_t d_model)
     return ORTH_OK;
 }
 
-static orth_status run_length(const orth_config *config, int64_t rows, int64_t batch,
-                              int64_t *steps)
+orth_status orth_trainer_steps(const orth_config *config, int64_t rows, int64_t batch,
+                               int64_t *steps)
 {
     int64_t tokens = config->run_tokens;
     *steps = config->run_steps;
@@ -90,21 +91,44 @@ static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)
     return orth_agree(world, status);
 }
 
+/* What a rank will take, as `orthant plan` tells it. How much top-AFA selects is not known yet. */
+static void describe_memory(const orth_trainer *t, char *out, size_t size)
+{
+    const orth_recipe *r = &t->config.recipe;
+    bool fixed = r->selection != ORTH_SELECT_TOPAFA;
+    orth_plan_memory memory;
+    orth_plan_problem problem = {
+        .config = t->config,
+        .options = {.ranks = t->grid.size, .threads = orth_threads_count()},
+        .d_model = t->sae.d_model,
+        .rows = orth_dataset_rows(t->dataset),
+        .row_bytes = orth_dataset_row_bytes(t->dataset),
+        .entries = fixed ? (double)r->k : 0.0,
+        .program = (double)orth_peak_memory()};
+    out[0] = '\0';
+    if (orth_plan_memory_of(&problem, t->grid.n_group, t->grid.n_shard, &memory) == ORTH_OK)
+        snprintf(out, size, "; memory of a rank about %.0f MiB%s", memory.most / 1048576.0,
+                 fixed ? "" : " and 16 bytes for each entry of a code");
+    else
+        orth_error_clear();
+}
+
 /* What every trainer of its kind would announce first. */
 static void announce(const orth_trainer *t)
 {
     const orth_recipe *r = &t->sae.recipe;
     int usable;
-    double mib = (double)(orth_range_size(t->sae.own) * t->sae.d_model) * 4.0 *
-                 (6.0 + (r->ema > 0.0 ? 2.0 : 0.0) + (r->clip > 0.0 ? 2.0 : 0.0)) / 1048576.0;
-    orth_log_info(
-        "%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
-        "shards), %d thread%s a rank, kernels %s; weights, moments and gradients %.1f MiB "
-        "a rank",
-        orth_selection_names[r->selection], (long long)r->n_latent, (long long)t->sae.d_model,
-        (long long)r->batch, (long long)t->steps, t->grid.n_group, t->grid.n_shard,
-        orth_threads_count(), orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
-        mib);
+    char core[200];
+    orth_blas_core_describe(core, sizeof core);
+    char memory[96];
+    describe_memory(t, memory, sizeof memory);
+    orth_log_info("%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
+                  "shards), %d thread%s a rank, kernels %s%s%s%s",
+                  orth_selection_names[r->selection], (long long)r->n_latent,
+                  (long long)t->sae.d_model, (long long)r->batch, (long long)t->steps,
+                  t->grid.n_group, t->grid.n_shard, orth_threads_count(),
+                  orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
+                  core[0] ? ", BLAS " : "", core, memory);
 }
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
@@ -232,7 +256,7 @@ static orth_status check_resumable(orth_trainer *t, const char *path,
     orth_status status = orth_config_compatible(&t->config, &saved, path);
     int64_t planned = 0;
     if (status == ORTH_OK)
-        status = run_length(&saved, info->data.rows, saved.recipe.batch, &planned);
+        status = orth_trainer_steps(&saved, info->data.rows, saved.recipe.batch, &planned);
     if (status == ORTH_OK)
         announce_schedule(t, planned);
     orth_config_free(&saved);
@@ -351,7 +375,7 @@ static orth_status create_model(orth_trainer *t)
     orth_status status = orth_sae_create(&t->grid, &t->config.recipe, d, true, &t->sae);
     t->sae.encode = t->config.compute_encode;
     if (status == ORTH_OK)
-        status = check_sizes(&t->sae.recipe, d);
+        status = orth_trainer_check_sizes(&t->sae.recipe, d);
     return orth_agree(t->grid.world, status);
 }
 
@@ -366,13 +390,13 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     orth_recipe recipe = config->recipe;
     if (recipe.n_latent == 0)
         recipe.n_latent = 16 * orth_dataset_width(t->dataset);
-    ORTH_TRY(orth_agree(world, check_sizes(&recipe, orth_dataset_width(t->dataset))));
+    ORTH_TRY(orth_agree(world, orth_trainer_check_sizes(&recipe, orth_dataset_width(t->dataset))));
     ORTH_TRY(create_grid(t, &recipe, world));
     ORTH_TRY(open_run_dir(t, world));
     ORTH_TRY(create_model(t));
     t->config.recipe = t->sae.recipe;
-    ORTH_TRY(orth_agree(
-        world, run_length(config, orth_dataset_rows(t->dataset), t->sae.recipe.batch, &t->steps)));
+    ORTH_TRY(orth_agree(world, orth_trainer_steps(config, orth_dataset_rows(t->dataset),
+                                                  t->sae.recipe.batch, &t->steps)));
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
     announce(t);
     ORTH_TRY(init_or_resume(t, resume));

@@ -46,6 +46,14 @@ typedef struct orth_trainer {
 orth_status orth_trainer_prepare(const orth_config *config, const char *resume, bool quiet,
                                  MPI_Comm world, orth_trainer *trainer);
 
+/** That this version can train such sizes; `recipe` has its n_latent. ORTH_ERR_USAGE. Local. */
+orth_status orth_trainer_check_sizes(const orth_recipe *recipe, int64_t d_model);
+
+/** Steps of the whole run, whichever way the configuration gives its length; `rows` of the data
+ * count where it is by epochs. ORTH_ERR_USAGE. Local. */
+orth_status orth_trainer_steps(const orth_config *config, int64_t rows, int64_t batch,
+                               int64_t *steps);
+
 /** Close everything. Collective. */
 void orth_trainer_close(orth_trainer *trainer);
 

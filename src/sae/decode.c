@@ -102,5 +102,9 @@ orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_dense_s
     for (int64_t p = 0; p < parts; p++)
         decode_tokens(sae, code, (orth_range){n * p / parts, n * (p + 1) / parts},
                       scratch->decode + omp_get_thread_num(), out);
-    return orth_sum_f32(out, code->n_token * sae->d_model, sae->grid->group);
+    int shards = sae->grid->n_shard;
+    int64_t counts[shards];
+    for (int s = 0; s < shards; s++)
+        counts[s] = orth_range_size(orth_partition(n, shards, s)) * sae->d_model;
+    return orth_reduce_scatter_f32(out, counts, sae->grid->group);
 }

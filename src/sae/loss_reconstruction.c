@@ -1,16 +1,10 @@
 #include <orthant/sae/loss.h>
 
-#include <orthant/sae/measure.h>
-
-#include <stddef.h>
-
-double orth_sum_of_squares(const orth_batch *batch, const float *rows, int64_t d_model,
-                           const double *centre, double *squares)
+double orth_sum_valid(const orth_batch *batch, const double *values)
 {
     double sum = 0.0;
-    orth_measure_squares(rows, batch->n_token, d_model, centre, squares);
-    for (int64_t t = 0; t < batch->n_token; t++)
-        sum += batch->valid[t] ? squares[t] : 0.0;
+    for (int64_t t = batch->part.begin; t < batch->part.end; t++)
+        sum += batch->valid[t] ? values[t] : 0.0;
     return sum;
 }
 
@@ -32,23 +26,18 @@ static double token_weight(const orth_sae *sae, const orth_batch *batch, int64_t
     return norm > 0.0 ? 1.0 / (norm * norm * (double)batch->n_nonzero) : 0.0;
 }
 
-void orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, const float *residual,
-                              double coefficient, double *squares, double *value)
+double orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, const double *square,
+                                double coefficient)
 {
-    orth_measure_squares(residual, batch->n_token, sae->d_model, NULL, squares);
-    *value = 0.0;
-    for (int64_t t = 0; t < batch->n_token; t++)
-        *value += coefficient * token_weight(sae, batch, t) * squares[t];
+    double value = 0.0;
+    for (int64_t t = batch->part.begin; t < batch->part.end; t++)
+        value += coefficient * token_weight(sae, batch, t) * square[t];
+    return value;
 }
 
-void orth_loss_reconstruction_gradient(const orth_sae *sae, const orth_batch *batch,
-                                       double coefficient, float *residual)
+void orth_loss_factors(const orth_sae *sae, const orth_batch *batch, double coefficient,
+                       double *factor)
 {
-    int64_t d = sae->d_model;
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < batch->n_token; t++) {
-        double weight = 2.0 * coefficient * token_weight(sae, batch, t);
-        for (int64_t j = 0; j < d; j++)
-            residual[t * d + j] = (float)(weight * (double)residual[t * d + j]);
-    }
+    for (int64_t t = batch->part.begin; t < batch->part.end; t++)
+        factor[t] = 2.0 * coefficient * token_weight(sae, batch, t);
 }

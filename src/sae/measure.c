@@ -1,6 +1,7 @@
 #include <orthant/sae/measure.h>
 
 #include <orthant/kern/norm.h>
+#include <orthant/kern/table.h>
 
 #include <math.h>
 #include <omp.h>
@@ -21,26 +22,30 @@ static double fold(const double *lane)
            ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-static double square_distance(const float *row, int64_t d, const double *centre)
-{
-    double lane[LANES] = {0.0};
-    for (int64_t first = 0; first < d; first += LANES) {
-        int64_t width = d - first < LANES ? d - first : LANES;
-        for (int64_t l = 0; l < width; l++) {
-            double difference = (double)row[first + l] - centre[first + l];
-            lane[l] += difference * difference;
-        }
-    }
-    return fold(lane);
-}
-
 void orth_measure_squares(const float *rows, int64_t n_row, int64_t d, const double *centre,
                           double *squares)
 {
+    const orth_passes *passes = orth_kernels_get()->passes;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n_row; i++)
-        squares[i] = centre ? square_distance(rows + i * d, d, centre)
-                            : orth_dot_f64(rows + i * d, rows + i * d, d);
+        squares[i] = centre ? passes->distance(rows + i * d, centre, d)
+                            : passes->dot(rows + i * d, rows + i * d, d);
+}
+
+void orth_measure_difference(const float *x, int64_t n_row, int64_t d, float *rows, double *squares)
+{
+    const orth_passes *passes = orth_kernels_get()->passes;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_row; i++)
+        squares[i] = passes->subtract(x + i * d, rows + i * d, d);
+}
+
+void orth_measure_sum(const float *x, int64_t n_row, int64_t d, float *rows, double *squares)
+{
+    const orth_passes *passes = orth_kernels_get()->passes;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_row; i++)
+        squares[i] = passes->add(x + i * d, rows + i * d, d);
 }
 
 void orth_measure_code(const orth_code *code, const double *decoder_norm, double *out)

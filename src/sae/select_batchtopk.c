@@ -7,15 +7,17 @@
 #include <orthant/base/memory.h>
 #include <orthant/par/collective.h>
 
+#include <omp.h>
 #include <stdbool.h>
 #include <string.h>
 
 enum { DIGITS = 3, DIGIT_BITS = 11, DIGIT_VALUES = 1 << DIGIT_BITS };
 
 typedef struct batchtopk_state {
-    int64_t *ties;     ///< (tokens of the group) entries at the cut, this rank
-    int64_t *tie_sum;  ///< the same over the token group
-    int64_t *tie_from; ///< over the shards before this one
+    int64_t *ties;                   ///< (tokens of the group) entries at the cut, this rank
+    int64_t *tie_sum;                ///< the same over the token group
+    int64_t *tie_from;               ///< over the shards before this one
+    int64_t (*counts)[DIGIT_VALUES]; ///< (threads)
 } batchtopk_state;
 
 /* Entries above `bits` are selected, and the first `ties` of those that equal it. */
@@ -32,51 +34,113 @@ static uint32_t value_bits(const orth_code *code, int64_t entry)
     return bits;
 }
 
-/* The value of the limit-th largest entry, over the ranks of `comm` (MPI_COMM_NULL: here alone).
- * There are more than `limit` entries. */
-static orth_status find_cut(const orth_code *code, int64_t limit, MPI_Comm comm, value_cut *out)
+/* How many entries have each value of the digit at `shift`, among those whose `fixed` bits are
+ * `prefix`: threads count their part of the entries. */
+static void count_digit(const orth_code *code, int shift, uint32_t prefix, uint32_t fixed,
+                        int64_t (*counts)[DIGIT_VALUES])
 {
-    int64_t counts[DIGIT_VALUES], entries = orth_code_entries(code);
+    int parts = omp_get_max_threads();
+    int64_t entries = orth_code_entries(code);
+#pragma omp parallel for schedule(static, 1)
+    for (int p = 0; p < parts; p++) {
+        orth_range own = orth_partition(entries, parts, p);
+        memset(counts[p], 0, sizeof counts[p]);
+        for (int64_t e = own.begin; e < own.end; e++) {
+            uint32_t bits = value_bits(code, e);
+            if ((bits & fixed) == prefix)
+                counts[p][(bits >> shift) & (DIGIT_VALUES - 1)]++;
+        }
+    }
+    for (int p = 1; p < parts; p++)
+        for (int64_t value = 0; value < DIGIT_VALUES; value++)
+            counts[0][value] += counts[p][value];
+}
+
+/* The value of the limit-th largest entry, over the ranks of `comm` (MPI_COMM_NULL: here alone).
+ * There are more than `limit` entries. `counts` is scratch for each thread. */
+static orth_status find_cut(const orth_code *code, int64_t limit, MPI_Comm comm,
+                            int64_t (*counts)[DIGIT_VALUES], value_cut *out)
+{
     uint32_t prefix = 0, fixed = 0;
     for (int digit = DIGITS - 1; digit >= 0; digit--) {
         int shift = digit * DIGIT_BITS;
-        memset(counts, 0, sizeof counts);
-        for (int64_t e = 0; e < entries; e++) {
-            uint32_t bits = value_bits(code, e);
-            if ((bits & fixed) == prefix)
-                counts[(bits >> shift) & (DIGIT_VALUES - 1)]++;
-        }
+        count_digit(code, shift, prefix, fixed, counts);
         if (comm != MPI_COMM_NULL)
-            ORTH_TRY(orth_allreduce(counts, DIGIT_VALUES, MPI_INT64_T, MPI_SUM, comm));
+            ORTH_TRY(orth_allreduce(counts[0], DIGIT_VALUES, MPI_INT64_T, MPI_SUM, comm));
         int64_t value = DIGIT_VALUES - 1;
-        while (value > 0 && counts[value] < limit)
-            limit -= counts[value--];
+        while (value > 0 && counts[0][value] < limit)
+            limit -= counts[0][value--];
         prefix |= (uint32_t)value << shift;
         fixed |= (uint32_t)(DIGIT_VALUES - 1) << shift;
-        *out = (value_cut){prefix, limit, counts[value]};
+        *out = (value_cut){prefix, limit, counts[0][value]};
     }
     return ORTH_OK;
 }
 
-/* Keep the entries above the cut and, of each token, the first ties_of[token] that equal it
- * (NULL: the first cut.ties of all). */
-static void keep_above(orth_code *code, const value_cut *cut, const int64_t *ties_of)
+static int64_t count_ties(const orth_code *code, int64_t begin, int64_t end, uint32_t bits)
 {
-    int64_t kept = 0, ties = cut->ties, begin = 0;
-    for (int64_t t = 0; t < code->n_token; t++) {
-        int64_t end = code->start[t + 1], own_ties = ties_of ? ties_of[t] : ties;
+    int64_t count = 0;
+    for (int64_t e = begin; e < end; e++)
+        count += value_bits(code, e) == bits;
+    return count;
+}
+
+/* Move what is kept of some tokens to the front of their entries, which begin at `begin`, and let
+ * their `start` say so. `ties` of those that equal the cut are kept, or ties_of[token] of each.
+ * Returns where they end. */
+static int64_t keep_of_tokens(orth_code *code, orth_range tokens, int64_t begin,
+                              const value_cut *cut, int64_t ties, const int64_t *ties_of)
+{
+    int64_t kept = begin;
+    for (int64_t t = tokens.begin; t < tokens.end; t++) {
+        int64_t end = code->start[t + 1];
+        if (ties_of)
+            ties = ties_of[t];
         for (int64_t e = begin; e < end; e++) {
-            uint32_t bits = value_bits(code, e);
-            bool tie = bits == cut->bits && own_ties > 0;
-            if (bits <= cut->bits && !tie)
-                continue;
-            own_ties -= tie;
+            uint32_t bits = value_bits(code, e), latent = code->latent[e];
+            float value = code->value[e];
+            bool tie = bits == cut->bits && ties > 0;
+            code->latent[kept] = latent;
+            code->value[kept] = value;
+            kept += bits > cut->bits || tie;
             ties -= tie;
-            code->latent[kept] = code->latent[e];
-            code->value[kept++] = code->value[e];
         }
         begin = end;
         code->start[t + 1] = kept;
+    }
+    return kept;
+}
+
+/* Keep the entries above the cut and, of each token, the first ties_of[token] that equal it
+ * (NULL: the first cut.ties of all). Threads pack their part of the tokens, then the parts move
+ * together. */
+static void keep_above(orth_code *code, const value_cut *cut, const int64_t *ties_of)
+{
+    int parts = omp_get_max_threads();
+    int64_t begin[parts + 1], end[parts], ties[parts], kept = 0, left = cut->ties;
+    for (int p = 0; p < parts; p++)
+        begin[p] = code->start[orth_partition(code->n_token, parts, p).begin];
+    begin[parts] = orth_code_entries(code);
+#pragma omp parallel for schedule(static, 1)
+    for (int p = 0; p < parts; p++)
+        ties[p] = ties_of ? 0 : count_ties(code, begin[p], begin[p + 1], cut->bits);
+    for (int p = 0; p < parts; p++) {
+        int64_t found = ties[p];
+        ties[p] = left;
+        left = found < left ? left - found : 0;
+    }
+#pragma omp parallel for schedule(static, 1)
+    for (int p = 0; p < parts; p++)
+        end[p] = keep_of_tokens(code, orth_partition(code->n_token, parts, p), begin[p], cut,
+                                ties[p], ties_of);
+    for (int p = 0; p < parts; p++) {
+        orth_range tokens = orth_partition(code->n_token, parts, p);
+        int64_t count = end[p] - begin[p], back = begin[p] - kept;
+        memmove(code->latent + kept, code->latent + begin[p], (size_t)count * sizeof(uint32_t));
+        memmove(code->value + kept, code->value + begin[p], (size_t)count * sizeof(float));
+        for (int64_t t = tokens.begin; t < tokens.end; t++)
+            code->start[t + 1] -= back;
+        kept += count;
     }
 }
 
@@ -87,12 +151,13 @@ static int64_t limit_of(const orth_selection *selection)
 
 static orth_status batchtopk_close_block(orth_selection *selection)
 {
+    const batchtopk_state *state = selection->own_state;
     int64_t limit = limit_of(selection);
     ORTH_TRY(orth_selection_append(selection, selection->code));
     if (orth_code_entries(selection->code) <= limit + limit / 2)
         return ORTH_OK;
     value_cut cut;
-    ORTH_TRY(find_cut(selection->code, limit, MPI_COMM_NULL, &cut));
+    ORTH_TRY(find_cut(selection->code, limit, MPI_COMM_NULL, state->counts, &cut));
     keep_above(selection->code, &cut, NULL);
     memcpy(&selection->floor, &cut.bits, sizeof selection->floor);
     return ORTH_OK;
@@ -147,7 +212,7 @@ static orth_status batchtopk_close_batch(orth_selection *selection)
     if (entries <= limit)
         return ORTH_OK;
     value_cut cut;
-    ORTH_TRY(find_cut(code, limit, selection->grid->world, &cut));
+    ORTH_TRY(find_cut(code, limit, selection->grid->world, state->counts, &cut));
     if (cut.ties < cut.ties_found) {
         ORTH_TRY(share_ties(selection, &cut));
         keep_above(code, &cut, state->ties);
@@ -171,6 +236,7 @@ static orth_status batchtopk_create(orth_selection *selection)
     selection->own_state = state;
     ORTH_TRY(ORTH_ALLOCATE(selection->n_token, "selection", &state->ties));
     ORTH_TRY(ORTH_ALLOCATE(selection->n_token, "selection", &state->tie_sum));
+    ORTH_TRY(ORTH_ALLOCATE(omp_get_max_threads(), "selection", &state->counts));
     return ORTH_ALLOCATE(selection->n_token, "selection", &state->tie_from);
 }
 
@@ -182,6 +248,7 @@ static void batchtopk_free(orth_selection *selection)
     orth_free(state->ties);
     orth_free(state->tie_sum);
     orth_free(state->tie_from);
+    orth_free(state->counts);
     orth_free(state);
 }
 

@@ -110,8 +110,8 @@ static uint64_t judge(const topk_state *state, int n_shard, int64_t mine, int64_
     return total <= k ? 0 : orth_keys_kth(scratch, total, k);
 }
 
-/* Cut every token of the block at the k-th best key of the whole token group. */
-static orth_status agree_cuts(orth_selection *selection, int64_t k)
+/* Find the k-th best key of the whole token group for every token of the block: state->cut. */
+static orth_status find_cuts(orth_selection *selection, int64_t k)
 {
     const orth_grid *grid = selection->grid;
     orth_candidates *c = &selection->candidates;
@@ -128,12 +128,31 @@ static orth_status agree_cuts(orth_selection *selection, int64_t k)
     orth_free(scratch);
     for (int s = 0; s < grid->n_shard; s++)
         counts[s] = orth_range_size(orth_partition(c->n_token, grid->n_shard, s));
-    ORTH_TRY(orth_allgather(state->cut + part.begin, counts, sizeof *state->cut, state->cut,
-                            grid->group));
+    return orth_allgather(state->cut + part.begin, counts, sizeof *state->cut, state->cut,
+                          grid->group);
+}
+
+/* Cut every token of the block at the k-th best key of the whole token group. */
+static orth_status agree_cuts(orth_selection *selection, int64_t k)
+{
+    orth_candidates *c = &selection->candidates;
+    const topk_state *state = selection->own_state;
+    ORTH_TRY(find_cuts(selection, k));
 #pragma omp parallel for schedule(static)
     for (int64_t slot = 0; slot < c->n_token; slot++)
         c->count[slot] =
             orth_keys_filter(c->keys + slot * c->capacity, c->count[slot], state->cut[slot]);
+    return ORTH_OK;
+}
+
+static orth_status topk_agree_floor(orth_selection *selection)
+{
+    orth_candidates *c = &selection->candidates;
+    const topk_state *state = selection->own_state;
+    keep_largest_of_all(selection, selection->k);
+    ORTH_TRY(find_cuts(selection, selection->k));
+    for (int64_t slot = 0; slot < c->n_token; slot++)
+        c->above[slot] = orth_key_value(state->cut[slot]);
     return ORTH_OK;
 }
 
@@ -188,6 +207,7 @@ const orth_selection_ops orth_selection_topk = {.name = "topk",
                                                 .kept = topk_kept,
                                                 .prune = topk_prune,
                                                 .screened = topk_screened,
+                                                .agree_floor = topk_agree_floor,
                                                 .close_block = topk_close_block,
                                                 .create = topk_create,
                                                 .free = topk_free};

@@ -2,6 +2,7 @@
 
 #include <orthant/kern/norm.h>
 #include <orthant/par/collective.h>
+#include <orthant/sae/measure.h>
 
 #include <math.h>
 #include <string.h>
@@ -9,30 +10,19 @@
 /* The weight of multi-topk's second reconstruction (Gao et al. 2024, appendix). */
 static const double MULTI_COEFFICIENT = 1.0 / 8.0;
 
-/* x_hat - x = W_dec^T f - (x - b_dec). */
-static void subtract_input(const orth_batch *batch, int64_t d, float *reconstruction)
-{
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < batch->n_token; t++)
-        for (int64_t j = t * d; j < (t + 1) * d; j++)
-            reconstruction[j] -= batch->x[j];
-}
-
 static void measure_decoder(const orth_sae *sae, double *norm)
 {
-    int64_t d = sae->d_model;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < orth_range_size(sae->own); i++) {
-        const float *row = sae->weights.W_dec + i * d;
-        norm[i] = sqrt(orth_dot_f64(row, row, d));
-    }
+    orth_measure_norms(sae->weights.W_dec, orth_range_size(sae->own), sae->d_model, norm);
 }
 
+/* x_hat - x = W_dec^T f - (x - b_dec), and the square of each token's; of the own tokens. */
 static orth_status decode_residual(const orth_sae *sae, const orth_code *code, orth_workspace *w,
-                                   float *residual)
+                                   float *residual, double *square)
 {
+    int64_t first = w->batch.part.begin, at = first * sae->d_model;
     ORTH_TRY(orth_decode(sae, code, &w->dense, residual));
-    subtract_input(&w->batch, sae->d_model, residual);
+    orth_measure_difference(w->batch.x + at, orth_range_size(w->batch.part), sae->d_model,
+                            residual + at, square + first);
     return ORTH_OK;
 }
 
@@ -40,8 +30,7 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
                          orth_phase_timer *timer)
 {
     orth_phase back = orth_phase_enter(timer, ORTH_PHASE_EXCHANGE);
-    ORTH_TRY(orth_batch_exchange(sae->grid, batch, sae->d_model, &w->batch));
-    orth_batch_centre(&w->batch, sae->weights.b_dec, sae->d_model);
+    ORTH_TRY(orth_batch_exchange(sae->grid, batch, sae->weights.b_dec, sae->d_model, &w->batch));
     if (sae->recipe.selection == ORTH_SELECT_TOPAFA) {
         measure_decoder(sae, w->decoder_norm);
         w->selection.decoder_norm = w->decoder_norm;
@@ -51,9 +40,9 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
     ORTH_TRY(orth_encode_select(sae, &w->batch, NULL, orth_range_size(sae->own), &w->encoder,
                                 &w->selection, timer));
     orth_phase_enter(timer, ORTH_PHASE_DECODE);
-    ORTH_TRY(decode_residual(sae, &w->code, w, w->residual));
+    ORTH_TRY(decode_residual(sae, &w->code, w, w->residual, w->square));
     if (w->multi_residual)
-        ORTH_TRY(decode_residual(sae, &w->multi_code, w, w->multi_residual));
+        ORTH_TRY(decode_residual(sae, &w->multi_code, w, w->multi_residual, w->multi_square));
     orth_phase_enter(timer, back);
     return ORTH_OK;
 }
@@ -61,21 +50,21 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
 /* AuxK: the best dead latents' reconstruction of what is missing, as an error to its target. */
 static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_phase_timer *timer)
 {
-    int64_t size = w->batch.n_token * sae->d_model;
-    ORTH_TRY(orth_code_begin(&w->aux_code, w->batch.n_token));
+    int64_t n = w->batch.n_token, n_part = orth_range_size(w->batch.part), d = sae->d_model;
+    int64_t first = w->batch.part.begin, at = first * d;
+    ORTH_TRY(orth_code_begin(&w->aux_code, n));
     if (w->dead.n_dead == 0) {
-        memcpy(w->aux_error, w->residual, (size_t)size * sizeof *w->aux_error);
-        memset(w->aux_code.start, 0, (size_t)(w->batch.n_token + 1) * sizeof *w->aux_code.start);
-        w->aux_code.n_token = w->batch.n_token;
+        memcpy(w->aux_error + at, w->residual + at, (size_t)(n_part * d) * sizeof *w->aux_error);
+        memcpy(w->aux_square + first, w->square + first, (size_t)n_part * sizeof *w->aux_square);
+        memset(w->aux_code.start, 0, (size_t)(n + 1) * sizeof *w->aux_code.start);
+        w->aux_code.n_token = n;
         return orth_code_reserve(&w->aux_code, 0);
     }
     ORTH_TRY(orth_encode_select(sae, &w->batch, w->dead.index, w->dead.n_own, &w->encoder,
                                 &w->aux_selection, timer));
     orth_phase_enter(timer, ORTH_PHASE_DECODE);
     ORTH_TRY(orth_decode(sae, &w->aux_code, &w->dense, w->aux_error));
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < size; j++)
-        w->aux_error[j] += w->residual[j];
+    orth_measure_sum(w->residual + at, n_part, d, w->aux_error + at, w->aux_square + first);
     return ORTH_OK;
 }
 
@@ -83,80 +72,106 @@ static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_ph
 static orth_status batch_fvu(const orth_sae *sae, orth_workspace *w, double *fvu)
 {
     int64_t d = sae->d_model;
-    double sums[2] = {orth_sum_of_squares(&w->batch, w->residual, d, NULL, w->squares),
-                      orth_sum_of_squares(&w->batch, w->batch.x, d, NULL, w->squares)};
+    orth_range part = w->batch.part;
+    double sums[2] = {orth_sum_valid(&w->batch, w->square), 0.0};
     double mean_square = 0.0;
-    orth_column_sums(w->batch.x, w->batch.n_token, d, 0, w->sums);
-    ORTH_TRY(orth_sum_f64(w->sums, d, sae->grid->peers));
-    ORTH_TRY(orth_sum_f64(sums, 2, sae->grid->peers));
+    for (int64_t t = part.begin; t < part.end; t++)
+        sums[1] += w->batch.norm_centred[t] * w->batch.norm_centred[t];
+    orth_column_sums(w->batch.x + part.begin * d, orth_range_size(part), d, 0, w->sums);
+    ORTH_TRY(orth_sum_f64(w->sums, d, sae->grid->world));
+    ORTH_TRY(orth_sum_f64(sums, 2, sae->grid->world));
     for (int64_t j = 0; j < d; j++)
         mean_square += w->sums[j] * w->sums[j] / (double)w->batch.n_valid;
     *fvu = sums[0] / (sums[1] - mean_square);
     return ORTH_OK;
 }
 
-/* Values of all terms, and the gradients to the reconstructions in the place of the residuals. */
+/* The values of all terms, and AFA's gradient. */
 static orth_status losses(orth_sae *sae, orth_workspace *w, orth_terms *terms)
 {
-    double values[4] = {0.0};
-    orth_loss_reconstruction(sae, &w->batch, w->residual, 1.0, w->squares, values);
+    double values[4] = {orth_loss_reconstruction(sae, &w->batch, w->square, 1.0), 0.0, 0.0, 0.0};
     if (w->multi_residual)
-        orth_loss_reconstruction(sae, &w->batch, w->multi_residual, MULTI_COEFFICIENT, w->squares,
-                                 values + 1);
+        values[1] = orth_loss_reconstruction(sae, &w->batch, w->multi_square, MULTI_COEFFICIENT);
     if (w->aux_error)
-        ORTH_TRY(orth_loss_aux(sae, &w->batch, w->residual, w->dead.n_dead, w->aux_error, w->sums,
-                               w->squares, values + 2));
+        ORTH_TRY(orth_loss_aux(sae, &w->batch, w->residual, w->square, w->dead.n_dead,
+                               w->aux_square, w->sums, w->factor, &w->aux_scale, values + 2));
     if (sae->recipe.afa_coefficient > 0.0)
-        ORTH_TRY(orth_loss_afa(sae, &w->batch, &w->code, w->squares, w->pull, values + 3));
-    ORTH_TRY(orth_sum_f64(values, 4, sae->grid->peers));
+        ORTH_TRY(orth_loss_afa(sae, &w->batch, &w->code, w->factor, w->pull, values + 3));
+    ORTH_TRY(orth_sum_f64(values, 4, sae->grid->world));
     *terms = (orth_terms){.mse = values[0] + values[1], .aux = values[2], .afa = values[3]};
-    orth_loss_reconstruction_gradient(sae, &w->batch, 1.0, w->residual);
-    if (w->multi_residual)
-        orth_loss_reconstruction_gradient(sae, &w->batch, MULTI_COEFFICIENT, w->multi_residual);
     return ORTH_OK;
 }
 
-/* The sum of the gradients that reach the decoder bias, once for each token group. */
-static void decoder_part_of_b_dec(const orth_sae *sae, orth_workspace *w)
+/* The gradients to the reconstructions in the place of the own tokens' residuals, and the sum of
+ * those that reach the decoder bias. */
+static void upstream_gradients(const orth_sae *sae, orth_workspace *w)
 {
-    int64_t d = sae->d_model, n = w->batch.n_token;
-    memset(w->learner.b_dec, 0, (size_t)d * sizeof *w->learner.b_dec);
-    if (sae->grid->shard_index != 0)
-        return;
-    orth_column_sums(w->residual, n, d, 1, w->learner.b_dec);
-    if (w->multi_residual)
-        orth_column_sums(w->multi_residual, n, d, 1, w->learner.b_dec);
-    if (w->aux_error && sae->recipe.aux == ORTH_AUX_GAO)
-        orth_column_sums(w->aux_error, n, d, 1, w->learner.b_dec);
-}
-
-/* The top-AFA code does not detach the residual that AuxK explains. */
-static void add_aux_to_residual(const orth_sae *sae, orth_workspace *w)
-{
-    if (!w->aux_error || sae->recipe.aux != ORTH_AUX_TOPAFA || w->dead.n_dead == 0)
-        return;
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < w->batch.n_token * sae->d_model; j++)
-        w->residual[j] += w->aux_error[j];
-}
-
-static orth_status gather_branches(const orth_sae *sae, orth_workspace *w, orth_branch *branches,
-                                   int *n_branch)
-{
-    int64_t n_own = orth_range_size(sae->own);
-    const float *pull = sae->recipe.afa_coefficient > 0.0 ? w->pull : NULL;
-    *n_branch = 0;
-    ORTH_TRY(orth_code_transpose(&w->code, n_own, &w->columns));
-    branches[(*n_branch)++] = (orth_branch){&w->columns, w->residual, pull};
+    orth_range part = w->batch.part;
+    int64_t d = sae->d_model, n = orth_range_size(part), at = part.begin * d;
+    double *factor = w->factor + part.begin, *b_dec = w->learner.b_dec;
+    memset(b_dec, 0, (size_t)d * sizeof *b_dec);
+    orth_loss_factors(sae, &w->batch, 1.0, w->factor);
+    orth_scale_rows(factor, w->residual + at, n, d, b_dec);
     if (w->multi_residual) {
-        ORTH_TRY(orth_code_transpose(&w->multi_code, n_own, &w->multi_columns));
-        branches[(*n_branch)++] = (orth_branch){&w->multi_columns, w->multi_residual, NULL};
+        orth_loss_factors(sae, &w->batch, MULTI_COEFFICIENT, w->factor);
+        orth_scale_rows(factor, w->multi_residual + at, n, d, b_dec);
     }
-    if (w->aux_error && w->dead.n_dead > 0) {
-        ORTH_TRY(orth_code_transpose(&w->aux_code, n_own, &w->aux_columns));
-        branches[(*n_branch)++] = (orth_branch){&w->aux_columns, w->aux_error, NULL};
+    if (w->aux_error) {
+        for (int64_t t = part.begin; t < part.end; t++)
+            w->factor[t] = w->batch.valid[t] ? 2.0 * w->aux_scale : 0.0;
+        orth_scale_rows(factor, w->aux_error + at, n, d, b_dec);
     }
+    /* The top-AFA code does not detach the residual that AuxK explains. */
+    if (w->aux_error && sae->recipe.aux == ORTH_AUX_TOPAFA && w->dead.n_dead > 0)
+        orth_measure_sum(w->aux_error + at, n, d, w->residual + at, factor);
+}
+
+/* Every rank of the token group needs the gradients of all its tokens. */
+static orth_status gather_upstream(const orth_sae *sae, const orth_batch *batch, float *upstream)
+{
+    int shards = sae->grid->n_shard;
+    int64_t counts[shards], d = sae->d_model;
+    if (shards == 1)
+        return ORTH_OK;
+    for (int s = 0; s < shards; s++)
+        counts[s] = orth_range_size(orth_partition(batch->n_token, shards, s)) * d;
+    return orth_allgather(upstream + batch->part.begin * d, counts, sizeof *upstream, upstream,
+                          sae->grid->group);
+}
+
+static orth_status add_branch(const orth_sae *sae, const orth_code *code, float *upstream,
+                              const float *pull, orth_code_transposed *columns, orth_workspace *w)
+{
+    ORTH_TRY(gather_upstream(sae, &w->batch, upstream));
+    ORTH_TRY(orth_code_transpose(code, orth_range_size(sae->own), columns));
+    w->branches[w->n_branch] = (orth_branch){columns, upstream, pull};
+    w->bounds[w->n_branch++] = (orth_bound_branch){code, upstream, pull};
     return ORTH_OK;
+}
+
+static orth_status gather_branches(const orth_sae *sae, orth_workspace *w)
+{
+    const float *pull = sae->recipe.afa_coefficient > 0.0 ? w->pull : NULL;
+    w->n_branch = 0;
+    ORTH_TRY(add_branch(sae, &w->code, w->residual, pull, &w->columns, w));
+    if (w->multi_residual)
+        ORTH_TRY(add_branch(sae, &w->multi_code, w->multi_residual, NULL, &w->multi_columns, w));
+    if (w->aux_error && w->dead.n_dead > 0)
+        ORTH_TRY(add_branch(sae, &w->aux_code, w->aux_error, NULL, &w->aux_columns, w));
+    return ORTH_OK;
+}
+
+/* Gradients and update of the parameters. */
+static orth_status learn(orth_sae *sae, orth_workspace *w, double rate, orth_phase_timer *timer,
+                         double *grad_norm)
+{
+    w->bound = INFINITY;
+    ORTH_TRY(gather_branches(sae, w));
+    if (sae->recipe.clip > 0.0)
+        ORTH_TRY(orth_gradient_bound(sae, &w->batch, w->bounds, w->n_branch, w->learner.b_dec,
+                                     w->learner.square, w->learner.tokens, &w->bound));
+    return orth_gradient_update(sae, &w->batch, w->branches, w->n_branch, rate, w->bound, &w->dense,
+                                &w->learner, grad_norm, timer);
 }
 
 /* Sums over all ranks that only the metrics need. */
@@ -179,8 +194,6 @@ static orth_status describe(const orth_sae *sae, orth_workspace *w,
 orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options *options,
                       orth_phase_timer *timer, orth_step_report *report)
 {
-    orth_branch branches[3];
-    int n_branch;
     *report = (orth_step_report){0};
     ORTH_TRY(orth_forward(sae, sae->recipe.batch, w, timer));
     if (w->batch.n_valid == 0)
@@ -201,12 +214,9 @@ orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options 
                          "step %lld: the loss is not finite (%g); lower train.lr or look at the "
                          "data; checkpoints up to here are kept",
                          (long long)sae->step + 1, report->loss);
-    add_aux_to_residual(sae, w);
-    decoder_part_of_b_dec(sae, w);
+    upstream_gradients(sae, w);
     orth_phase_enter(timer, ORTH_PHASE_GRADIENT);
-    ORTH_TRY(gather_branches(sae, w, branches, &n_branch));
-    ORTH_TRY(orth_gradient_update(sae, &w->batch, branches, n_branch, options->rate, &w->dense,
-                                  &w->learner, &report->grad_norm, timer));
+    ORTH_TRY(learn(sae, w, options->rate, timer, &report->grad_norm));
     orth_phase_enter(timer, ORTH_PHASE_OTHER);
     if (!isfinite(report->grad_norm))
         return orth_fail(ORTH_ERR_NONFINITE,

@@ -2,8 +2,13 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
 
 #include <string.h>
+
+/* Entries per token that screening has room for: some times what is selected; more is no screening.
+ */
+enum { SCREENED_TIMES = 8, SCREENED_LEAST = 512 };
 
 static void describe_selection(const orth_sae *sae, orth_workspace *w)
 {
@@ -45,9 +50,9 @@ static orth_status create_selections(const orth_sae *sae, int64_t n_token, bool 
     } else {
         w->aux_selection = (orth_selection){0};
     }
-    const orth_screen *screen =
-        orth_encode_screen(sae, sae->recipe.selection, w->selection.k, largest);
-    return orth_encoder_create(screen, block, capacity, sae->d_model, &w->encoder);
+    if (capacity > SCREENED_TIMES * w->selection.k + SCREENED_LEAST)
+        capacity = SCREENED_TIMES * w->selection.k + SCREENED_LEAST;
+    return orth_encoder_create(w->encoder.screen, block, capacity, sae->d_model, &w->encoder);
 }
 
 static orth_status create_local(const orth_sae *sae, int64_t n_token, bool training,
@@ -59,18 +64,36 @@ static orth_status create_local(const orth_sae *sae, int64_t n_token, bool train
     ORTH_TRY(create_selections(sae, n_token, aux, w));
     ORTH_TRY(orth_dense_scratch_create(training, &w->dense));
     ORTH_TRY(ORTH_ALLOCATE(n_token * d, "residual", &w->residual));
-    ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->squares));
+    ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->square));
+    ORTH_TRY(ORTH_ALLOCATE(n_token, "token weights", &w->factor));
     ORTH_TRY(ORTH_ALLOCATE(d, "sums", &w->sums));
     ORTH_TRY(ORTH_ALLOCATE(n_own, "decoder norms", &w->decoder_norm));
-    if (w->selection.code_inner)
+    if (w->selection.code_inner) {
         ORTH_TRY(ORTH_ALLOCATE(n_token * d, "multi-topk residual", &w->multi_residual));
+        ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->multi_square));
+    }
     if (!training)
         return ORTH_OK;
-    if (aux)
+    if (aux) {
         ORTH_TRY(ORTH_ALLOCATE(n_token * d, "AuxK error", &w->aux_error));
+        ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->aux_square));
+    }
     ORTH_TRY(ORTH_ALLOCATE(n_token, "AFA gradient", &w->pull));
     ORTH_TRY(orth_dead_create(n_own, &w->dead));
     return orth_learner_create(sae, n_token, &w->learner);
+}
+
+/* Screening needs every rank: nodes may differ in their instruction sets. */
+static orth_status choose_screen(const orth_sae *sae, orth_workspace *w)
+{
+    const orth_recipe *recipe = &sae->recipe;
+    int64_t largest = orth_partition_largest(recipe->n_latent, sae->grid->n_shard);
+    int64_t k = recipe->multi_k > 1 ? recipe->k * recipe->multi_k : recipe->k;
+    const orth_screen *screen = orth_encode_screen(sae, recipe->selection, k, largest);
+    int32_t everywhere = screen != NULL;
+    ORTH_TRY(orth_allreduce(&everywhere, 1, MPI_INT32_T, MPI_MIN, sae->grid->world));
+    w->encoder.screen = everywhere ? screen : NULL;
+    return ORTH_OK;
 }
 
 orth_status orth_workspace_create(const orth_sae *sae, int64_t batch, bool training,
@@ -78,6 +101,7 @@ orth_status orth_workspace_create(const orth_sae *sae, int64_t batch, bool train
 {
     int64_t n_token = orth_partition_largest(batch, sae->grid->n_group);
     memset(out, 0, sizeof *out);
+    ORTH_TRY(choose_screen(sae, out));
     orth_status status = orth_agree(sae->grid->world, create_local(sae, n_token, training, out));
     if (status != ORTH_OK)
         orth_workspace_free(out);
@@ -99,8 +123,8 @@ void orth_workspace_free(orth_workspace *w)
     orth_dense_scratch_free(&w->dense);
     orth_dead_free(&w->dead);
     orth_learner_free(&w->learner);
-    void *blocks[] = {w->residual, w->multi_residual, w->aux_error,   w->pull,
-                      w->squares,  w->sums,           w->decoder_norm};
+    void *blocks[] = {w->residual,     w->multi_residual, w->aux_error, w->pull, w->square,
+                      w->multi_square, w->aux_square,     w->factor,    w->sums, w->decoder_norm};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         orth_free(blocks[i]);
     memset(w, 0, sizeof *w);

@@ -2,6 +2,7 @@
 # timeout: 200
 """The command line without training: FAULTS 49, and `orthant info`."""
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -40,6 +41,48 @@ class Launch(unittest.TestCase):
             self.assertRegex(lines[0], r"^orthant \d+\.\d+\.\d+")
             names = [line.split(":")[0] for line in lines[1:]]
             self.assertEqual(names, ["compiler", "MPI", "HDF5", "BLAS", "kernels"])
+
+    def core_type(self, extra=None, ranks=1):
+        """What --version says of the BLAS kernels: the core type in use, and why."""
+        result = run([ORTHANT, "--version"], ranks, extra)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        blas = next(l for l in result.stdout.splitlines() if l.startswith("BLAS: "))
+        if "DYNAMIC_ARCH" not in blas:
+            self.skipTest("no BLAS here that chooses kernels when it is loaded")
+        return re.search(r"core type (\w+) \((.*)\)$", blas).groups()
+
+    def test_blas_kernels_suit_the_processor(self):
+        clean = {"OPENBLAS_CORETYPE": "", "ORTHANT_BLAS_CORE": ""}
+        with open("/proc/cpuinfo", encoding="ascii") as file:
+            text = file.read()
+        core, why = self.core_type(clean)
+        if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(text.split()):
+            half = "AuthenticAMD" in text and re.search(r"cpu family\s*: 25\b", text)
+            self.assertIn(core, ["Haswell"] if half else
+                          ["SkylakeX", "Cooperlake", "SapphireRapids"])
+        self.assertEqual(self.core_type(clean, 2), (core, why))
+        # What was chosen once is not chosen again, whatever the library made of it.
+        own = self.core_type({"ORTHANT_BLAS_CORE": "Haswell", "OPENBLAS_CORETYPE": ""})[0]
+        self.assertEqual("asked for by orthant" in why, own != core)
+
+    def test_the_users_blas_kernels_are_left_alone(self):
+        core, why = self.core_type({"OPENBLAS_CORETYPE": "SANDYBRIDGE", "ORTHANT_BLAS_CORE": ""})
+        self.assertEqual((core.lower(), why), ("sandybridge", "OPENBLAS_CORETYPE=SANDYBRIDGE"))
+
+    def test_the_program_keeps_its_name_and_arguments(self):
+        """Where it starts itself again for other BLAS kernels, as where it does not."""
+        with tempfile.TemporaryDirectory(prefix="orthant-test-") as folder:
+            arguments = ["info", os.path.join(folder, "a b\tc")]
+            os.mkfifo(arguments[1])
+            with subprocess.Popen([ORTHANT, *arguments], stderr=subprocess.PIPE) as process:
+                # It waits for the other end of the pipe, or says that this is no HDF5 file.
+                with open(arguments[1], "wb"):
+                    with open(f"/proc/{process.pid}/comm", encoding="utf-8") as file:
+                        self.assertEqual(file.read().strip(), os.path.basename(ORTHANT)[:15])
+                    with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+                        self.assertEqual(file.read().decode().split("\0")[1:-1], arguments)
+                self.assertEqual((process.communicate(timeout=60)[1] != b"", process.returncode),
+                                 (True, 3))
 
     def test_help(self):
         for arguments in ["--help"], ["-h"], ["help"]:

@@ -6,6 +6,7 @@
 #include "slope.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,14 +107,22 @@ static void expect(const plain *p, const slope *s, expected *x)
     }
 }
 
+/* Where a rank has the rows of its part in an array of parameters. */
+static int64_t place_of_part(const rig *r, const orth_params *params)
+{
+    return params == &r->sae.weights ? (r->sae.part.begin - r->sae.own.begin) * r->sae.d_model : 0;
+}
+
 /* The own part of an array of parameters against doubles, |a - b| / |b| over this rank. */
 static double off(const rig *r, const plain *p, const orth_params *own, const double *wanted)
 {
     int64_t size = p->n * p->d, first = r->sae.own.begin, n = orth_range_size(r->sae.own);
-    const float *arrays[] = {own->W_enc, own->W_dec, own->b_enc, own->b_dec};
-    const double *from[] = {wanted + first * p->d, wanted + size + first * p->d,
-                            wanted + 2 * size + first, wanted + 2 * size + p->n};
-    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    int64_t begin = r->sae.part.begin * p->d, count = orth_range_size(r->sae.part) * p->d;
+    int64_t place = place_of_part(r, own);
+    const float *arrays[] = {own->W_enc + place, own->W_dec + place, own->b_enc, own->b_dec};
+    const double *from[] = {wanted + begin, wanted + size + begin, wanted + 2 * size + first,
+                            wanted + 2 * size + p->n};
+    int64_t counts[] = {count, count, n, p->d};
     double worst = 0.0;
     for (int a = 0; a < 4; a++) {
         double sums[2] = {0.0, 0.0};
@@ -126,6 +135,25 @@ static double off(const rig *r, const plain *p, const orth_params *own, const do
     return worst;
 }
 
+/* Whether the peers have the first one's bits in their shard. */
+static bool peers_agree(const rig *r, const plain *p)
+{
+    const orth_params *w = &r->sae.weights;
+    int64_t n = orth_range_size(r->sae.own);
+    const float *arrays[] = {w->W_enc, w->W_dec, w->b_enc, w->b_dec};
+    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    float *first = calloc((size_t)(p->n * p->d + p->d), sizeof *first);
+    bool same = first != NULL;
+    for (int a = 0; a < 4 && same; a++) {
+        memcpy(first, arrays[a], (size_t)counts[a] * sizeof *first);
+        MPI_Bcast(first, (int)counts[a], MPI_FLOAT, 0, r->grid.peers);
+        same = memcmp(first, arrays[a], (size_t)counts[a] * sizeof *first) == 0;
+        MPI_Allreduce(MPI_IN_PLACE, &same, 1, MPI_C_BOOL, MPI_LAND, r->grid.peers);
+    }
+    free(first);
+    return same;
+}
+
 /* Adam's step from the moments that the program has itself: its error is not that of the gradient,
  * which a division by a small sqrt(v) would magnify. */
 static void expect_weights(const rig *r, const plain *p, double rate, expected *x)
@@ -133,11 +161,12 @@ static void expect_weights(const rig *r, const plain *p, double rate, expected *
     const orth_params *m = &r->sae.moment1, *v = &r->sae.moment2;
     const orth_recipe *recipe = &r->sae.recipe;
     int64_t size = p->n * p->d, first = r->sae.own.begin, n = orth_range_size(r->sae.own);
+    int64_t begin = r->sae.part.begin * p->d, count = orth_range_size(r->sae.part) * p->d;
     const float *ms[] = {m->W_enc, m->W_dec, m->b_enc, m->b_dec};
     const float *vs[] = {v->W_enc, v->W_dec, v->b_enc, v->b_dec};
-    double *ws[] = {x->w + first * p->d, x->w + size + first * p->d, x->w + 2 * size + first,
+    double *ws[] = {x->w + begin, x->w + size + begin, x->w + 2 * size + first,
                     x->w + 2 * size + p->n};
-    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    int64_t counts[] = {count, count, n, p->d};
     double t = (double)r->sae.step;
     for (int a = 0; a < 4; a++)
         for (int64_t i = 0; i < counts[a]; i++)
@@ -169,7 +198,9 @@ static void check_steps(const orth_recipe *recipe, double mse_scale, int n_group
         rig_load(&p, &r);
         orth_step_options options = {.rate = rate};
         ck_agree(orth_step(&r.sae, &r.workspace, &options, NULL, &report) == ORTH_OK);
+        ck_agree(peers_agree(&r, &p));
         expect_weights(&r, &p, rate, &x);
+        ck_agree(recipe->clip == 0.0 || r.workspace.bound >= report.grad_norm);
         double offs[] = {fabs(report.grad_norm / x.norm - 1.0), off(&r, &p, &r.sae.moment1, x.m),
                          off(&r, &p, &r.sae.moment2, x.v), off(&r, &p, &r.sae.weights, x.w),
                          recipe->ema > 0.0 ? off(&r, &p, &r.sae.average, x.e) : 0.0};
@@ -233,38 +264,97 @@ START_TEST(the_clip_of_small_gradients)
 }
 END_TEST
 
-/* Without a clip the gradient is held for a block of latents only: the same bits as with a clip
- * that does not bind, when there are several blocks. */
-START_TEST(blocks_of_latents_change_nothing)
+/* What a few steps leave behind. */
+typedef struct outcome {
+    rig r;
+    double norm;
+    bool held;
+} outcome;
+
+static void run_steps(const plain *p, const orth_recipe *recipe, int n_group, int threads,
+                      outcome *out)
 {
     int size;
-    rig r[2];
-    plain p = plain_create(2300, 6, 40);
-    plain_random(&p, 5);
-    orth_recipe recipe = rig_recipe(&p);
-    recipe.k = 7;
-    recipe.decoder = ORTH_DECODER_GAO;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    int n_group = size == 4 ? 2 : 1;
-    for (int held = 0; held < 2; held++) {
-        recipe.clip = held ? 1e30 : 0.0;
-        rig_open(&p, &recipe, n_group, size / n_group, r + held);
-        for (int step = 0; step < 2; step++) {
-            orth_step_report report;
-            orth_step_options options = {.rate = 1e-2};
-            rig_load(&p, r + held);
-            ck_agree(orth_step(&r[held].sae, &r[held].workspace, &options, NULL, &report) ==
-                     ORTH_OK);
-        }
+    omp_set_num_threads(threads);
+    rig_open(p, recipe, n_group, size / n_group, &out->r);
+    for (int step = 0; step < 2; step++) {
+        orth_step_report report;
+        orth_step_options options = {.rate = 1e-2};
+        rig_load(p, &out->r);
+        ck_agree(orth_step(&out->r.sae, &out->r.workspace, &options, NULL, &report) == ORTH_OK);
+        out->norm = step == 0 ? report.grad_norm : fmax(out->norm, report.grad_norm);
     }
-    size_t rows = (size_t)orth_range_size(r[0].sae.own), d = (size_t)p.d;
-    const orth_params *a = &r[0].sae.weights, *b = &r[1].sae.weights;
-    ck_agree(memcmp(a->W_enc, b->W_enc, rows * d * sizeof(float)) == 0);
-    ck_agree(memcmp(a->W_dec, b->W_dec, rows * d * sizeof(float)) == 0);
-    ck_agree(memcmp(a->b_enc, b->b_enc, rows * sizeof(float)) == 0);
-    ck_agree(memcmp(a->b_dec, b->b_dec, d * sizeof(float)) == 0);
-    rig_close(r);
-    rig_close(r + 1);
+    const float *held = out->r.workspace.learner.held.W_dec;
+    int64_t count = held ? orth_range_size(out->r.sae.part) * p->d : 0;
+    out->held = false;
+    for (int64_t j = 0; j < count; j++)
+        out->held = out->held || held[j] != 0.0f;
+    omp_set_num_threads(1);
+}
+
+static bool same_params(const orth_sae *sae, const orth_params *a, const orth_params *b)
+{
+    orth_range held = a == &sae->weights ? sae->own : sae->part;
+    size_t rows = (size_t)orth_range_size(held), n_own = (size_t)orth_range_size(sae->own);
+    size_t d = (size_t)sae->d_model, f = sizeof(float);
+    return memcmp(a->W_enc, b->W_enc, rows * d * f) == 0 &&
+           memcmp(a->W_dec, b->W_dec, rows * d * f) == 0 &&
+           memcmp(a->b_enc, b->b_enc, n_own * f) == 0 && memcmp(a->b_dec, b->b_dec, d * f) == 0;
+}
+
+static bool same_outcome(const outcome *a, const outcome *b)
+{
+    const orth_sae *x = &a->r.sae, *y = &b->r.sae;
+    return a->norm == b->norm && same_params(x, &x->weights, &y->weights) &&
+           same_params(x, &x->moment1, &y->moment1) && same_params(x, &x->moment2, &y->moment2) &&
+           (x->recipe.ema == 0.0 || same_params(x, &x->average, &y->average));
+}
+
+/* Chunks updated at once, and a gradient that is held for its norm, give the same bits when the
+ * clip does not bind; so does any number of threads, also when it binds. */
+static void check_passes(const plain *p, orth_recipe *recipe, int n_group)
+{
+    outcome once, again, held;
+    double factors[] = {1.0 + 1e-6, 0.3};
+    recipe->clip = 0.0;
+    run_steps(p, recipe, n_group, 1, &once);
+    recipe->clip = 1e5;
+    for (int threads = 1; threads <= 3; threads++) {
+        run_steps(p, recipe, n_group, threads, &again);
+        ck_agree(!again.held && same_outcome(&once, &again));
+        rig_close(&again.r);
+    }
+    for (int f = 0; f < 2; f++) {
+        recipe->clip = once.norm * factors[f] + 1e-6;
+        run_steps(p, recipe, n_group, 1, &held);
+        ck_agree(held.held && same_outcome(&once, &held) == (f == 0));
+        for (int threads = 2; threads <= 3; threads++) {
+            run_steps(p, recipe, n_group, threads, &again);
+            ck_agree(again.held && same_outcome(&held, &again));
+            rig_close(&again.r);
+        }
+        rig_close(&held.r);
+    }
+    rig_close(&once.r);
+}
+
+START_TEST(one_pass_and_a_held_gradient_agree)
+{
+    int size;
+    plain p = plain_create(2300, 11, 40);
+    plain_random(&p, 5);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    for (int decoder = 0; decoder < 3; decoder++)
+        for (int n_group = 1; n_group <= size; n_group *= 2) {
+            orth_recipe recipe = rig_recipe(&p);
+            recipe.k = 7;
+            recipe.decoder = (orth_decoder_norm)decoder;
+            recipe.ema = decoder == 1 ? 0.0 : 0.9;
+            recipe.b_enc = decoder != 2;
+            if (size % n_group == 0)
+                check_passes(&p, &recipe, n_group);
+        }
     plain_free(&p);
 }
 END_TEST
@@ -280,7 +370,8 @@ START_TEST(rows_without_gradient_move_too)
     orth_recipe recipe = rig_recipe(&p);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     rig_open(&p, &recipe, size, 1, &r);
-    for (int64_t j = 5 * p.d; j < 6 * p.d; j++)
+    int64_t first = (5 - r.sae.part.begin) * p.d;
+    for (int64_t j = first; r.sae.part.begin <= 5 && 5 < r.sae.part.end && j < first + p.d; j++)
         r.sae.moment1.W_enc[j] = r.sae.moment2.W_enc[j] = 0.25f;
     orth_step_report report;
     orth_step_options options = {.rate = 1e-3};
@@ -354,7 +445,7 @@ static Suite *make(void)
     tcase_set_timeout(cases, 0);
     tcase_add_loop_test(cases, updates_follow_the_recipes, 0, 3);
     tcase_add_loop_test(cases, the_clip_of_small_gradients, 0, 3);
-    tcase_add_test(cases, blocks_of_latents_change_nothing);
+    tcase_add_test(cases, one_pass_and_a_held_gradient_agree);
     tcase_add_test(cases, rows_without_gradient_move_too);
     tcase_add_test(cases, a_loss_that_is_not_finite_changes_nothing);
     tcase_add_test(cases, the_learning_rate_rises_and_falls);

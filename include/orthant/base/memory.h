@@ -20,6 +20,17 @@ void orth_free(void *block);
 #define ORTH_ALLOCATE(count, what, p)                                                              \
     orth_allocate((count), (int64_t)sizeof **(p), (what), (void **)(p))
 
+/** Told of an allocation: what it is called, and the bytes that were asked for. */
+typedef void orth_memory_listener(void *context, const char *what, int64_t bytes);
+
+/**
+ * Count memory instead of taking it: until it is called with NULL, orth_allocate tells `listener`
+ * and gives addresses without memory behind them (a page each, and what is written), however large
+ * the block. So the code that allocates for a problem tells what the problem needs, even where it
+ * does not fit. Such blocks may be freed at any time. To be called by the only thread.
+ */
+void orth_memory_count(orth_memory_listener *listener, void *context);
+
 /** Peak resident memory of this process in bytes (VmHWM), 0 where the system does not tell. */
 int64_t orth_peak_memory(void);
 

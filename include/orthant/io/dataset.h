@@ -28,6 +28,9 @@ void orth_dataset_close(orth_dataset *dataset);
 int64_t orth_dataset_rows(const orth_dataset *dataset);
 int64_t orth_dataset_width(const orth_dataset *dataset);
 
+/** Bytes of a row as stored, of the widest type among the files. */
+int64_t orth_dataset_row_bytes(const orth_dataset *dataset);
+
 /** The files of the table, after globs were expanded, and their paths. */
 int64_t orth_dataset_files(const orth_dataset *dataset);
 const char *orth_dataset_file(const orth_dataset *dataset, int64_t index);

@@ -1,6 +1,9 @@
 #ifndef ORTHANT_KERN_TABLE_H
 #define ORTHANT_KERN_TABLE_H
 
+#include <orthant/kern/afa.h>
+#include <orthant/kern/keys.h>
+#include <orthant/kern/passes.h>
 #include <orthant/kern/screen.h>
 #include <orthant/kern/sparse.h>
 
@@ -31,6 +34,9 @@ typedef struct orth_kernels {
     int panel_tokens;  ///< width of a panel of tokens
     int panel_latents; ///< width of a panel of latents
 
+    /** Interleave `count` <= width rows of length d into a panel (kern/pack.h). */
+    void (*pack)(int64_t count, const float *const *rows, int width, int64_t d, float *panel);
+
     /**
      * Canonical pre-activations of one token panel and one latent panel:
      * out[t * stride + i] = (fma chain over j = 0 ... d-1 from +0 of x[j][t] w[j][i]) + bias[i].
@@ -56,6 +62,13 @@ typedef struct orth_kernels {
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
 
+    const orth_key_kernels *keys;
+
+    const orth_passes *passes; ///< over single rows, in double
+
+    /** Top-AFA's sums. */
+    const orth_afa_kernels *afa;
+
     /**
      * Canonical pre-activations of one token x (d) and the listed latents, each as `chain` gives
      * it: out[e] = (fma chain over j = 0 ... d-1 from +0 of x[j] rows[index[e]][j]) +
@@ -65,15 +78,12 @@ typedef struct orth_kernels {
                        const float *x, int64_t d, float *out);
 
     /** Low-precision products; see kern/screen.h. Their values need not agree between sets. */
-    const orth_screen *screen_bf16;
+    const orth_screen *screen_bf16, *screen_int8;
 
-    /**
-     * Append to `out` those of a tile row of n screened products whose upper bound U is not below
-     * `cut` (NaN is kept), with U, L = the lower bound, and position first + i. Room for n more is
-     * needed.
-     */
-    void (*screen_keep)(const float *row, int64_t n, float cut, uint32_t first,
-                        const orth_screen_bound *bound, orth_screened *out);
+    /** Append to `out` the entries of one token whose bits are set in `mask`: U from upper[i], L,
+     * and the position first + i. Room for 32 more is needed, whatever the mask. */
+    void (*screen_keep)(const float *upper, uint32_t mask, uint32_t first, float alpha, float beta,
+                        const orth_screen_latents *latents, orth_screened *out);
 
     /**
      * Raise the cut to a value that at least k of the lower bounds reach and hardly fewer would

@@ -13,42 +13,42 @@ typedef struct orth_terms {
 } orth_terms;
 
 /**
- * Reconstruction loss of the residual r = x_hat - x (n_token, d_model), times `coefficient`
- * (RECIPES, losses): mse: mean r^2; mse_scaled: that times sae->mse_scale; normalised:
- * mean |r|^2 / |x|^2 over tokens with |x| > 0. Means are over the tokens of weight one of the
- * global batch. *value is this token group's part of the sum; `squares` is scratch (n_token). Not
- * collective.
+ * Reconstruction loss of the residual r = x_hat - x, times `coefficient` (RECIPES, losses): mse:
+ * mean r^2; mse_scaled: that times sae->mse_scale; normalised: mean |r|^2 / |x|^2 over tokens with
+ * |x| > 0. Means are over the tokens of weight one of the global batch. `square` (n_token) holds
+ * |r_t|^2. Returns the own tokens' part of the sum (orth_batch.part). Not collective.
  */
-void orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, const float *residual,
-                              double coefficient, double *squares, double *value);
+double orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, const double *square,
+                                double coefficient);
 
-/** The gradient to x_hat of the same, written over the residual. */
-void orth_loss_reconstruction_gradient(const orth_sae *sae, const orth_batch *batch,
-                                       double coefficient, float *residual);
+/** factor[t] (n_token), of the own tokens: the gradient of the same to x_hat(t) is factor[t] r(t).
+ */
+void orth_loss_factors(const orth_sae *sae, const orth_batch *batch, double coefficient,
+                       double *factor);
 
 /**
  * AuxK (coefficient times, RECIPES, losses) of the error e = W_dec^T f_aux + r (n_token, d_model):
  * in both variants the prediction less its target. `gao`: mean e^2 / mean (r - mean_B r)^2, whose
- * denominator is agreed over the token groups; `topafa`: mean e^2, nothing when no latent is dead.
- * Overwrites e by the gradient to the prediction. *value is this group's part. Collective over the
- * grid; a failure ends the run. `sums` (d_model) and `squares` (n_token) are scratch.
+ * denominator is agreed over all ranks; `topafa`: mean e^2, nothing when no latent is dead.
+ * `square` and `error_square` (n_token) hold |r_t|^2 and |e_t|^2 of the own tokens. *scale: the
+ * weight of |e_t|^2, so that the gradient to the prediction is 2 *scale e. *value is the own
+ * tokens' part. Collective over the grid; a failure ends the run. `sums` (d_model) and `tokens`
+ * (n_token) are scratch.
  */
 orth_status orth_loss_aux(const orth_sae *sae, const orth_batch *batch, const float *residual,
-                          int64_t n_dead, float *error, double *sums, double *squares,
-                          double *value);
+                          const double *square, int64_t n_dead, const double *error_square,
+                          double *sums, double *tokens, double *scale, double *value);
 
 /**
  * AFA norm matching (Lee et al. 2025): afa_coefficient mean_B (|f| - |x|)^2, x not centred. Sets
  * pull[t] = (2 c / B)(|f| - |x|) / |f|, 0 when |f| = 0, so that the gradient to f_i is pull f_i.
- * *value is this token group's part. `squares` is scratch (n_token). Collective over the token
+ * *value is the own tokens' part. `squares` is scratch (n_token). Collective over the token
  * group; a failure ends the run.
  */
 orth_status orth_loss_afa(const orth_sae *sae, const orth_batch *batch, const orth_code *code,
                           double *squares, float *pull, double *value);
 
-/** Sum over the own tokens of weight one of |row - centre|^2 (centre NULL: 0), token after token;
- * `squares` is scratch (n_token). Not collective. */
-double orth_sum_of_squares(const orth_batch *batch, const float *rows, int64_t d_model,
-                           const double *centre, double *squares);
+/** The sum of values[t] over the own tokens of weight one, token after token. */
+double orth_sum_valid(const orth_batch *batch, const double *values);
 
 #endif

@@ -18,6 +18,11 @@ void orth_measure_norms(const float *rows, int64_t n_row, int64_t d, double *nor
 void orth_measure_squares(const float *rows, int64_t n_row, int64_t d, const double *centre,
                           double *squares);
 
+/** rows (n_row, d) become rows - x, or rows + x; squares[i] = |row i|^2 of the result. */
+void orth_measure_difference(const float *x, int64_t n_row, int64_t d, float *rows,
+                             double *squares);
+void orth_measure_sum(const float *x, int64_t n_row, int64_t d, float *rows, double *squares);
+
 /** What orth_measure_code gives of a token. */
 enum { ORTH_CODE_SQUARE, ORTH_CODE_DECODED, ORTH_CODE_COUNT, ORTH_CODE_MEASURES };
 

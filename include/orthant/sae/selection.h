@@ -13,8 +13,8 @@
 enum { ORTH_TILE_LATENTS = 128 };
 
 /** What a selection has kept of the tokens of one block, as keys (kern/keys.h) in ascending order
- * of latent. While a block is encoded keys hold the position among the encoded latents, from
- * close_block on the global latent. */
+ * of latent. While a block of listed latents is encoded keys hold the position in the list; from
+ * close_block on, and otherwise, the global latent. */
 typedef struct orth_candidates {
     int64_t capacity;    ///< keys that there is room for, per token
     int64_t block;       ///< tokens that there is room for
@@ -44,6 +44,10 @@ typedef struct orth_selection_ops {
      * token can be selected at most; *k = 0: no number is known, only the floor counts. NULL:
      * never. */
     bool (*screened)(const orth_selection *selection, int64_t *k);
+    /** The candidates are lower bounds of values, as keys with global latents: set above[slot] to a
+     * value that as many as can be selected of the whole token group reach (0: fewer are positive).
+     * Collective over the token group; NULL: no such value is agreed. */
+    orth_status (*agree_floor)(orth_selection *selection);
     /** Agree what is selected of the block and append it to the code. Collective over the token
      * group. */
     orth_status (*close_block)(orth_selection *selection);

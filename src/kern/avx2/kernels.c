@@ -1,5 +1,7 @@
 /* AVX2 and FMA: 6 tokens x 16 latents in 12 accumulators. */
+#include "../keys_plain.h"
 #include "../rows.h"
+#include "../screen_int8_rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
 
@@ -44,12 +46,6 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
     return count + rows_keep(row, i, n, above, first, keys + count);
 }
 
-static void keep_screened(const float *row, int64_t n, float cut, uint32_t first,
-                          const orth_screen_bound *bound, orth_screened *out)
-{
-    screen_keep_rest(row, 0, n, cut, first, bound, out);
-}
-
 static float raise_cut(int64_t k, float cut, orth_screened *screened)
 {
     cut = screen_cut(screened, k, cut);
@@ -58,15 +54,23 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
 }
 
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
+
+static const orth_key_kernels keys = ORTH_KEYS_PLAIN;
 
 const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .panel_tokens = TOKENS,
                                         .panel_latents = LATENTS,
+                                        .pack = rows_pack,
                                         .chain = chain,
                                         .keep = keep,
+                                        .keys = &keys,
                                         .sparse = &orth_sparse_avx2,
-                                        .adam = rows_adam,
+                                        .adam = orth_adam_avx2,
+                                        .passes = &orth_passes_avx2,
+                                        .afa = &orth_afa_avx2,
                                         .chain_rows = screen_chain_rows,
                                         .screen_bf16 = &screen_bf16,
-                                        .screen_keep = keep_screened,
+                                        .screen_int8 = &screen_int8,
+                                        .screen_keep = screen_keep,
                                         .screen_raise = raise_cut};

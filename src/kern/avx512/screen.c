@@ -5,34 +5,30 @@
 
 #include <immintrin.h>
 
-void orth_avx512_screen_keep(const float *row, int64_t n, float cut, uint32_t first,
-                             const orth_screen_bound *bound, orth_screened *out)
+void orth_avx512_screen_keep(const float *upper, uint32_t mask, uint32_t first, float alpha,
+                             float beta, const orth_screen_latents *latents, orth_screened *out)
 {
-    const __m512 limit = _mm512_set1_ps(cut), alpha = _mm512_set1_ps(bound->alpha);
-    const __m512 beta = _mm512_set1_ps(bound->beta), small = _mm512_set1_ps(0x1p-20f);
-    const __m512 least = _mm512_set1_ps(0x1p-100f);
     const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    int64_t count = out->count, i = 0;
-    /* A store writes 16 entries whatever their number, so the last 16 go one by one. */
-    for (; i + 32 <= n; i += 16) {
-        __m512 bias = _mm512_loadu_ps(bound->bias + i);
-        __m512 margin = _mm512_mul_ps(alpha, _mm512_loadu_ps(bound->p + i));
-        margin = _mm512_fmadd_ps(beta, _mm512_loadu_ps(bound->q + i), margin);
-        margin = _mm512_add_ps(_mm512_fmadd_ps(_mm512_abs_ps(bias), small, margin), least);
-        __m512 value = _mm512_add_ps(_mm512_loadu_ps(row + i), bias);
-        __m512 upper = _mm512_add_ps(value, margin);
-        __mmask16 mask = _mm512_cmp_ps_mask(upper, limit, _CMP_NLT_UQ);
-        if (!mask)
+    for (int i = 0; i < 32; i += 16) {
+        __mmask16 here = (__mmask16)(mask >> i);
+        if (!here)
             continue;
-        __m512 lower = _mm512_sub_ps(value, margin);
-        __m512i position = _mm512_add_epi32(_mm512_set1_epi32((int)(first + (uint32_t)i)), steps);
-        _mm512_storeu_ps(out->upper + count, _mm512_maskz_compress_ps(mask, upper));
-        _mm512_storeu_ps(out->lower + count, _mm512_maskz_compress_ps(mask, lower));
-        _mm512_storeu_si512(out->position + count, _mm512_maskz_compress_epi32(mask, position));
-        count += __builtin_popcount(mask);
+        __m512 bias = _mm512_abs_ps(_mm512_maskz_loadu_ps(here, latents->bias + i));
+        __m512 least = _mm512_set1_ps(0x1p-100f);
+        __m512 margin = _mm512_fmadd_ps(bias, _mm512_set1_ps(0x1p-20f), least);
+        __m512 p = _mm512_maskz_loadu_ps(here, latents->p + i);
+        __m512 q = _mm512_maskz_loadu_ps(here, latents->q + i);
+        margin = _mm512_fmadd_ps(_mm512_set1_ps(alpha), p, margin);
+        margin = _mm512_fmadd_ps(_mm512_set1_ps(beta), q, margin);
+        __m512 high = _mm512_maskz_loadu_ps(here, upper + i);
+        __m512 low = _mm512_fmadd_ps(_mm512_set1_ps(-2.0f), margin, high);
+        __m512i position = _mm512_add_epi32(_mm512_set1_epi32((int)first + i), steps);
+        int64_t at = out->count;
+        _mm512_storeu_ps(out->upper + at, _mm512_maskz_compress_ps(here, high));
+        _mm512_storeu_ps(out->lower + at, _mm512_maskz_compress_ps(here, low));
+        _mm512_storeu_si512(out->position + at, _mm512_maskz_compress_epi32(here, position));
+        out->count += __builtin_popcount(here);
     }
-    out->count = count;
-    screen_keep_rest(row, i, n, cut, first, bound, out);
 }
 
 static void filter(orth_screened *s, float cut)

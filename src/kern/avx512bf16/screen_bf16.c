@@ -70,12 +70,24 @@ static void pack_latents(const float *rows, const uint32_t *index, int64_t count
     }
 }
 
-static void product(int64_t d, const void *x, const void *w, const orth_screen_rows *x_rows,
-                    const orth_screen_rows *w_rows, float *out, int64_t stride)
+static inline __attribute__((always_inline)) __mmask16
+finish(__m512 sum, const orth_screen_tokens *tokens, int t, const orth_screen_latents *latents,
+       int i, float *upper)
+{
+    __m512 bound = _mm512_add_ps(sum, _mm512_loadu_ps(latents->base + i));
+    bound =
+        _mm512_fmadd_ps(_mm512_set1_ps(tokens->alpha[t]), _mm512_loadu_ps(latents->p + i), bound);
+    bound =
+        _mm512_fmadd_ps(_mm512_set1_ps(tokens->beta[t]), _mm512_loadu_ps(latents->q + i), bound);
+    _mm512_storeu_ps(upper + i, bound);
+    return _mm512_cmp_ps_mask(bound, _mm512_set1_ps(tokens->cut[t]), _CMP_NLT_UQ);
+}
+
+static void product(int64_t d, const void *x, const void *w, const orth_screen_tokens *tokens,
+                    const orth_screen_latents *latents, float *upper, int64_t stride,
+                    uint32_t *mask)
 {
     const uint32_t *token = x, *latent = w;
-    (void)x_rows;
-    (void)w_rows;
     __m512 sum[TOKENS][2];
 #pragma GCC unroll 12
     for (int t = 0; t < TOKENS; t++)
@@ -92,13 +104,15 @@ static void product(int64_t d, const void *x, const void *w, const orth_screen_r
     }
 #pragma GCC unroll 12
     for (int t = 0; t < TOKENS; t++) {
-        _mm512_storeu_ps(out + t * stride, sum[t][0]);
-        _mm512_storeu_ps(out + t * stride + 16, sum[t][1]);
+        __mmask16 low = finish(sum[t][0], tokens, t, latents, 0, upper + t * stride);
+        __mmask16 high = finish(sum[t][1], tokens, t, latents, 16, upper + t * stride);
+        mask[t] = (uint32_t)high << 16 | low;
     }
 }
 
 const orth_screen orth_screen_bf16_avx512bf16 = {.name = "bf16",
                                                  .faster = true,
+                                                 .widest = SCREEN_WIDEST,
                                                  .panel_tokens = TOKENS,
                                                  .panel_latents = LATENTS,
                                                  .row_bytes = bf16_row_bytes,

@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""orthant plan: the bytes that a run's ranks receive, counted by the profiling interface of MPI, are
+the plan's; text and JSON agree; what is wrong is refused.
+timeout: 300"""
+
+import json
+import os
+import sys
+import unittest
+
+import support
+
+COUNTER = os.environ.get("ORTHANT_COUNT_BYTES", "")
+INSTRUMENTED = float(os.environ.get("ORTHANT_TEST_PATIENCE", "1")) > 1
+WIDTH, LATENTS, BATCH = 24, 2600, 150
+
+
+class Plan(support.Case):
+    def plan(self, ranks, *words, config=None, code=0):
+        done = support.run(["plan", config or self.path("config.yaml"), "--ranks", ranks,
+                            "--json", self.path("plan.json"), *words], cwd=self.folder)
+        self.assertEqual(done.code, code, done.stderr)
+        with open(self.path("plan.json")) as file:
+            return json.load(file), done
+
+    def configure(self, **keys):
+        support.write_activations(self.path("a.h5"), support.tokens(4 * BATCH, WIDTH))
+        keys = {"run__dir": self.path("run"), "run__steps": 2, "data__files": self.path("a.h5"),
+                "model__n_latent": LATENTS, "train__batch": BATCH, "model__k": 5,
+                "log__every": 1000, **keys}
+        return self.write_config(**keys)
+
+
+@unittest.skipIf(INSTRUMENTED, "a sanitizer wants to be the first library")
+class Bytes(Plan):
+    def count(self, config, grid, steps, name):
+        """{(communicator, call): bytes} of each rank of a run of so many steps."""
+        ranks, folder = grid[0] * grid[1], self.path(name)
+        os.mkdir(folder)
+        preload = ["env", f"LD_PRELOAD={COUNTER}", f"ORTHANT_COUNT_FOLDER={folder}"]
+        done = support.run(["train", config, "--quiet", "--set", f"run.steps={steps}",
+                            f"run.dir={folder}/run", *self.grid_words(grid)], ranks,
+                           launcher=[*(support.LAUNCHER + ["-n", str(ranks)] if ranks > 1 else []),
+                                     *preload])
+        self.assertEqual(done.code, 0, done.stderr)
+        found = []
+        for rank in range(ranks):
+            with open(os.path.join(folder, f"rank-{rank}")) as file:
+                words = [line.split() for line in file]
+            found.append({(comm, call): int(count) for comm, call, count in words})
+        return found
+
+    @staticmethod
+    def grid_words(grid):
+        return [f"grid.n_group={grid[0]}", f"grid.n_shard={grid[1]}"]
+
+    def per_step(self, config, grid, label, more=2):
+        """What `more` more steps add, of each rank."""
+        short = self.count(config, grid, 2, f"{label}-short")
+        long = self.count(config, grid, 2 + more, f"{label}-long")
+        return [{key: (b[key] - a[key]) / more for key in b} for a, b in zip(short, long)]
+
+    def check(self, config, grid, label, *tables, bound=False):
+        """All bytes of every rank: a step's and those of these tables of the plan. `bound`: the
+        entries that go to judges may be fewer."""
+        expected, _ = self.plan(grid[0] * grid[1], "--set", *self.grid_words(grid), config=config)
+        counted = self.per_step(config, grid, label)
+        for rank, calls in enumerate(counted):
+            planned = expected["bytes_by_rank"][rank]
+            for comm in ("world", "group", "peers"):
+                wanted = sum(planned[table][kind][comm] for table in ("step", *tables)
+                             for kind in planned[table] if kind != "total")
+                got = sum(count for (name, _), count in calls.items() if name == comm)
+                if bound and comm == "group":
+                    most = sum(planned[table]["candidates"][comm] for table in ("step", *tables))
+                    self.assertLessEqual(calls[comm, "point"], most)
+                    self.assertGreater(calls[comm, "point"], most / 3)
+                    got += most - calls[comm, "point"]
+                self.assertEqual(got, wanted, f"{grid} rank {rank} {comm} {calls} {planned}")
+        biggest = max(sum(calls.values()) for calls in counted)
+        if bound:
+            return biggest
+        self.assertEqual(biggest, sum(expected["bytes"][table]["total"]
+                                      for table in ("step", *tables)))
+        return biggest
+
+    GRIDS = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 3))
+
+    def test_topk(self):
+        config = self.configure(train__clip=1)
+        sizes = [self.check(config, grid, f"{grid}") for grid in self.GRIDS]
+        self.assertEqual(sizes[0], 0)
+        self.assertGreater(min(sizes[1:]), BATCH * WIDTH)
+
+    def test_more_terms(self):
+        """AuxK with latents that are dead from the start, AFA, logged steps, EMA."""
+        config = self.configure(dead__tokens=1, aux__k=7, afa__coefficient=0.02, train__lr=1e-7,
+                                log__every=1, train__ema=0.9)
+        for grid in ((1, 2), (2, 1), (2, 2)):
+            self.check(config, grid, f"{grid}", "logged", "dead_latents")
+
+    def test_multi_topk(self):
+        """Of the larger set each shard sends what it has of the smaller one, and no more."""
+        config = self.configure(loss__multi_k=4, train__lr=1e-7)
+        self.check(config, (1, 2), "multi", bound=True)
+
+    def test_topafa(self):
+        """How many rounds the search needs and how many entries are judged is the data's; all else
+        is exact, and one round is the least."""
+        config = self.configure(model__selection="topafa", aux__variant="none")
+        for grid in self.GRIDS:
+            plan, _ = self.plan(grid[0] * grid[1], "--set", *self.grid_words(grid), config=config)
+            for rank, calls in enumerate(self.per_step(config, grid, f"{grid}")):
+                step = plan["bytes_by_rank"][rank]["step"]
+                free = calls["group", "allreduce"] + calls["group", "point"]
+                planned_free = (step["search"]["group"] + step["flags"]["group"] +
+                                step["candidates"]["group"])
+                self.assertEqual(sum(calls.values()) - free, step["total"] - planned_free,
+                                 f"{grid} rank {rank} {calls} {step}")
+                self.assertGreaterEqual(free, planned_free)
+
+
+class Answers(Plan):
+    def test_text_and_json_agree(self):
+        config = self.configure(train__clip=1, train__ema=0.9)
+        plan, done = self.plan(4, config=config)
+        lines = done.stdout.splitlines()
+        section = {}
+        for line in lines:
+            if not line.startswith("  "):
+                title = line
+            elif len(line.split()) > 1 and line.split()[1].replace(".", "").isdigit():
+                section.setdefault(title, {})[line.split()[0]] = line.split()[1]
+        memory = section["memory of a rank, MiB"]
+        for name, value in memory.items():
+            if name in plan["memory"]:
+                self.assertEqual(value, f"{plan['memory'][name] / 2**20:.1f}", name)
+        self.assertEqual(set(memory) - set(plan["memory"]), {"AuxK", "clip"})
+        self.assertAlmostEqual(sum(plan["memory"][name] for name in memory
+                                   if name not in ("total", "AuxK", "clip", "node")),
+                               plan["memory"]["total"], delta=1)
+        times = section["time of a step, ms (rough)"]
+        for name, value in times.items():
+            seconds = plan["time"]["step"] if name == "total" else plan["time"]["phase"][name]
+            self.assertEqual(value, f"{1e3 * seconds:.3f}", name)
+        self.assertAlmostEqual(sum(plan["time"]["phase"].values()), plan["time"]["step"])
+        title = f"bytes that rank {plan['bytes_rank']} receives in a step"
+        for name, value in section[title].items():
+            step = plan["bytes"]["step"]
+            if name in step:
+                planned = step[name] if name == "total" else sum(step[name].values())
+                self.assertEqual(int(value), planned, name)
+        self.assertIn("train.clip", done.stdout)
+        self.assertGreater(plan["memory"]["held_gradient"], 0)
+        self.assertEqual([(a["n_group"], a["n_shard"]) for a in plan["alternatives"]],
+                         [(4, 1), (2, 2), (1, 4)])
+        chosen = [line for line in lines if line.endswith("chosen")]
+        self.assertEqual(len(chosen), 1)
+        self.assertIn(f"{plan['grid']['n_group']} x {plan['grid']['n_shard']}", chosen[0])
+
+    def test_grid_is_the_one_of_training(self):
+        config = self.configure()
+        for ranks in (2, 3):
+            plan, _ = self.plan(ranks, config=config)
+            run = self.path(f"run-{ranks}")
+            done = support.run(["train", config, "--set", f"run.dir={run}"], ranks)
+            self.check_success(done)
+            words = f"grid {plan['grid']['n_group']} x {plan['grid']['n_shard']} (groups"
+            self.assertTrue([line for line in done.lines if words in line], done.stderr)
+
+    def test_checkpoint_size(self):
+        config = self.configure(train__ema=0.9)
+        plan, _ = self.plan(1, config=config)
+        self.check_success(support.run(["train", config]))
+        size = os.path.getsize(support.checkpoint_path(self.path("run"), 2))
+        self.assertLess(abs(size - plan["checkpoint"]["bytes"]), 0.05 * size + 2**16)
+
+    def write_bench(self, scale=1.0, **machine):
+        rates = {"encode_fp32_gflops": 100 * scale, "encode_bf16_gflops": None,
+                 "encode_int8_gops": None, "select_topk_ns_per_value": 0.1,
+                 "select_topafa_ns_per_value": 0.2, "update_gbs": 20 * scale,
+                 "elementwise_gbs": 20 * scale, "exchange_gbs": 2 * scale,
+                 "decode": [{"density": 0.001, "gflops": 10 * scale},
+                            {"density": 0.5, "gflops": 80 * scale}],
+                 "gradient": [{"density": 0.5, "gflops": 90 * scale},
+                              {"density": 0.001, "gflops": 12 * scale}]}
+        machine = {"cores": 4, "threads": 4, "isa": "avx2", "allreduce_gbs": 3 * scale,
+                   "sgemm_gflops": 110 * scale, **machine}
+        with open(self.path("bench.json"), "w") as file:
+            json.dump({"machine": machine, "rates": rates, "steps": []}, file)
+        return self.path("bench.json")
+
+    def test_bench_rates(self):
+        """Half the rate takes twice as long, half the threads too; the encoder's time is its work
+        over its rate."""
+        config = self.configure()
+        first, done = self.plan(1, "--bench", self.write_bench(), config=config)
+        self.assertNotIn("ROUGH", done.stdout)
+        self.assertEqual(first["problem"]["threads"], 4)
+        work = 2 * BATCH * WIDTH * LATENTS
+        self.assertAlmostEqual(first["time"]["phase"]["encode"], work / 100e9)
+        slow, _ = self.plan(1, "--bench", self.write_bench(0.5), config=config)
+        few, _ = self.plan(1, "--bench", self.write_bench(), "--threads", 2, config=config)
+        for phase in ("encode", "decode", "gradient", "update"):
+            self.assertAlmostEqual(slow["time"]["phase"][phase],
+                                   2 * first["time"]["phase"][phase])
+            self.assertAlmostEqual(few["time"]["phase"][phase], 2 * first["time"]["phase"][phase])
+        self.assertAlmostEqual(first["time"]["run"],
+                               2 * first["time"]["step"] + first["time"]["checkpoint"])
+
+    def test_network(self):
+        """Between nodes bytes go over the network that the ranks of a node share."""
+        config = self.configure()
+        bench = self.write_bench()
+        words = ["--bench", bench, "--ranks-per-node", 2, "--latency", 0, "--bandwidth", 1,
+                 "--threads", 1, "--set", "grid.n_group=4"]
+        plan, _ = self.plan(4, *words, config=config)
+        gradient = sum(plan["bytes"]["step"]["gradient"].values())
+        self.assertAlmostEqual(plan["time"]["phase"]["reduce"], gradient * 2 / 1e9)
+
+    def test_data_that_is_not_there(self):
+        config = self.write_config(run__dir="run", run__steps=10, data__files="no.h5")
+        plan, _ = self.plan(1, "--d-model", 64, config=config)
+        self.assertEqual(plan["problem"]["n_latent"], 1024)
+        done = support.run(["plan", config, "--ranks", 1], cwd=self.folder)
+        self.check_failure(done, 3, "no.h5")
+        config = self.write_config(run__dir="run", data__files="no.h5")
+        done = support.run(["plan", config, "--ranks", 1, "--d-model", 64], cwd=self.folder)
+        self.check_failure(done, 2, "run.steps")
+
+    def test_refusals(self):
+        config = self.configure()
+        bench = self.write_bench()
+        with open(self.path("torn.json"), "w") as file:
+            file.write("{")
+        with open(self.path("other.json"), "w") as file:
+            file.write("{}")
+        for words, code, named in (
+                ((), 2, "--ranks"), (("--ranks", 0), 2, "--ranks"),
+                (("--ranks", "two"), 2, "--ranks"),
+                (("--ranks", 4, "--set", "grid.n_shard=3"), 2, "n_shard"),
+                (("--ranks", 1, "--bench", "no.json"), 2, "no.json"),
+                (("--ranks", 1, "--bench", "torn.json"), 3, "torn.json"),
+                (("--ranks", 1, "--bench", "other.json"), 3, "rates"),
+                (("--ranks", 1, "--density", 2), 2, "--density"),
+                (("--ranks", 1, "--d-model", 5), 2, "--d-model"),
+                (("--ranks", 1, "--set", "model.k=100000"), 2, "model.k")):
+            done = support.run(["plan", config, *words], cwd=self.folder)
+            self.check_failure(done, code, named)
+        done = support.run(["plan", config, "--ranks", 1, "--bench", bench], cwd=self.folder)
+        self.check_success(done)
+
+    def test_too_large(self):
+        """A problem far beyond this machine is planned, and then refused with what to change."""
+        config = self.write_config(run__dir="run", run__steps=10, model__n_latent="2^30",
+                                   train__batch=65536, model__k=64)
+        words = ["--d-model", 4096, "--memory", 512]
+        plan, done = self.plan(4096, *words, "--ranks-per-node", 16, config=config)
+        self.check_success(done)
+        self.assertGreater(plan["memory"]["parameters"] * plan["grid"]["n_shard"], 2**45)
+        plan, done = self.plan(16, *words, config=config, code=2)
+        self.check_failure(done, 2, "memory", "nodes")
+        config = self.write_config(run__dir="run", run__steps=10, model__n_latent=2**20,
+                                   aux__variant="none", train__batch=1_380_000)
+        words = ["--d-model", 512, "--memory", 24.2]
+        plan, done = self.plan(2, *words, config=config, code=2)
+        self.assertEqual([a["fits"] for a in plan["alternatives"]], [True, False])
+        self.check_failure(done, 2, "grid.n_shard=1")
+        plan, _ = self.plan(2, *words, "--set", "grid.n_shard=1", config=config)
+        self.assertTrue(plan["grid"]["fits"])
+
+
+if __name__ == "__main__":
+    unittest.main()
