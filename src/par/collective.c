@@ -1,13 +1,16 @@
 #include <orthant/par/collective.h>
 
 #include <orthant/base/memory.h>
+#include <orthant/par/transfer.h>
 
 #include <limits.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Open MPI moves in-place reductions twice as fast in pieces of 1-4 MiB as in one call. */
-enum { CHUNK_BYTES = 2 << 20 };
+/* Open MPI moves in-place reductions twice as fast in pieces of 1-4 MiB as in one call. What is
+ * added should still be in cache. Few values are sent whole: that is one transfer less. */
+enum { CHUNK_BYTES = 2 << 20, ADDED_BYTES = 512 << 10, SMALL_BYTES = 32 << 10 };
 
 orth_status orth_mpi_status(int code, const char *call)
 {
@@ -73,10 +76,24 @@ int64_t orth_sum_received(int64_t count, int64_t size, int ranks, int64_t *messa
 {
     if (ranks == 1 || count == 0)
         return 0;
+    if (count * size * ranks <= SMALL_BYTES) {
+        *messages += ranks - 1;
+        return (ranks - 1) * count * size;
+    }
     int64_t slice = slice_of(count, size, ranks), chunk = slice * ranks;
     int64_t transfers = 2 * (count / chunk + (count % chunk != 0)) * (ranks - 1);
     *messages += transfers;
     return transfers * slice * size;
+}
+
+static orth_status sum_small(void *data, int64_t count, MPI_Datatype type, int64_t size, int ranks,
+                             MPI_Comm comm)
+{
+    double all[SMALL_BYTES / sizeof(double)];
+    ORTH_MPI(MPI_Allgather(data, (int)count, type, all, (int)count, type, comm));
+    add_in_order(all, count, ranks, type);
+    memcpy(data, all, (size_t)(count * size));
+    return ORTH_OK;
 }
 
 static orth_status sum_in_order(char *data, int64_t count, MPI_Datatype type, int64_t size,
@@ -86,6 +103,8 @@ static orth_status sum_in_order(char *data, int64_t count, MPI_Datatype type, in
     ORTH_MPI(MPI_Comm_size(comm, &ranks));
     if (ranks == 1 || count == 0)
         return ORTH_OK;
+    if (count * size * ranks <= SMALL_BYTES)
+        return sum_small(data, count, type, size, ranks, comm);
     int64_t slice = slice_of(count, size, ranks);
     int64_t chunk = slice * ranks, slice_bytes = slice * size;
     char *send = NULL, *receive = NULL;
@@ -121,6 +140,105 @@ orth_status orth_sum_f32(float *data, int64_t count, MPI_Comm comm)
 orth_status orth_sum_f64(double *data, int64_t count, MPI_Comm comm)
 {
     return sum_in_order((char *)data, count, MPI_DOUBLE, sizeof *data, comm);
+}
+
+void orth_add_in_order(const float *const *from, int ranks, int64_t count, float *out)
+{
+    enum { WIDTH = 256 };
+    float sum[WIDTH];
+    for (int64_t i = 0; i < count; i += WIDTH) {
+        int64_t width = smaller(WIDTH, count - i);
+        memcpy(sum, from[0] + i, (size_t)width * sizeof *sum);
+        for (int r = 1; r < ranks; r++)
+            for (int64_t l = 0; l < width; l++)
+                sum[l] += from[r][i + l];
+        memcpy(out + i, sum, (size_t)width * sizeof *sum);
+    }
+}
+
+/** A reduce-scatter under way, in steps of `chunk` floats of every piece. */
+typedef struct scattering {
+    float *data;
+    const int64_t *counts;
+    int ranks, rank;
+    int64_t chunk;
+    float *received; ///< (2, ranks, chunk)
+    orth_transfer transfers[2];
+} scattering;
+
+/* Floats [*at, *at + the result) of the data: step `step` of rank r's piece. */
+static int64_t step_of(const scattering *s, int r, int64_t step, int64_t *at)
+{
+    int64_t done = smaller(step * s->chunk, s->counts[r]);
+    *at = done;
+    for (int before = 0; before < r; before++)
+        *at += s->counts[before];
+    return smaller(s->chunk, s->counts[r] - done);
+}
+
+static orth_status scatter_begin(scattering *s, int64_t step)
+{
+    orth_transfer *transfer = &s->transfers[step % 2];
+    float *received = s->received + step % 2 * s->ranks * s->chunk;
+    int64_t at, own = step_of(s, s->rank, step, &at) * (int64_t)sizeof(float);
+    for (int i = 1; i < s->ranks; i++) {
+        int from = (s->rank - i + s->ranks) % s->ranks;
+        ORTH_TRY(orth_transfer_receive(transfer, received + from * s->chunk, own, from, 0));
+    }
+    for (int i = 1; i < s->ranks; i++) {
+        int to = (s->rank + i) % s->ranks;
+        int64_t count = step_of(s, to, step, &at);
+        ORTH_TRY(orth_transfer_send(transfer, s->data + at, count * (int64_t)sizeof(float), to, 0));
+    }
+    return ORTH_OK;
+}
+
+static orth_status scatter_end(scattering *s, int64_t step)
+{
+    const float *from[s->ranks];
+    int64_t at, count = step_of(s, s->rank, step, &at);
+    ORTH_TRY(orth_transfer_finish(&s->transfers[step % 2]));
+    for (int r = 0; r < s->ranks; r++)
+        from[r] = r == s->rank ? s->data + at : s->received + (step % 2 * s->ranks + r) * s->chunk;
+    orth_add_in_order(from, s->ranks, count, s->data + at);
+    return ORTH_OK;
+}
+
+static orth_status scatter_all(scattering *s)
+{
+    int64_t longest = 0;
+    for (int r = 0; r < s->ranks; r++)
+        longest = s->counts[r] > longest ? s->counts[r] : longest;
+    int64_t steps = longest / s->chunk + (longest % s->chunk != 0);
+    for (int64_t step = 0; step <= steps; step++) {
+        if (step < steps)
+            ORTH_TRY(scatter_begin(s, step));
+        if (step > 0)
+            ORTH_TRY(scatter_end(s, step - 1));
+    }
+    return ORTH_OK;
+}
+
+orth_status orth_reduce_scatter_f32(float *data, const int64_t *counts, MPI_Comm comm)
+{
+    scattering s = {.data = data, .counts = counts, .transfers = {{.comm = comm}, {.comm = comm}}};
+    ORTH_MPI(MPI_Comm_size(comm, &s.ranks));
+    ORTH_MPI(MPI_Comm_rank(comm, &s.rank));
+    if (s.ranks == 1)
+        return ORTH_OK;
+    s.chunk = ADDED_BYTES / (int64_t)sizeof(float) / s.ranks + 1;
+    /* Not zeroed: every value is received before it is read. */
+    s.received = malloc((size_t)(2 * s.ranks * s.chunk) * sizeof *s.received);
+    orth_status status =
+        s.received ? scatter_all(&s)
+                   : orth_fail(ORTH_ERR_ENVIRONMENT,
+                               "reduction buffer: out of memory for %lld bytes; use fewer ranks a "
+                               "node",
+                               (long long)(2 * s.ranks * s.chunk) * 4);
+    free(s.received);
+    orth_transfer_free(&s.transfers[0]);
+    orth_transfer_free(&s.transfers[1]);
+    return status;
 }
 
 /* One call where counts and displacements fit an int, else piece after piece. */

@@ -90,6 +90,13 @@ orth_range orth_grid_latents(const orth_grid *grid, int64_t n_latent)
     return orth_partition(n_latent, grid->n_shard, grid->shard_index);
 }
 
+orth_range orth_grid_part(const orth_grid *grid, int64_t n_latent)
+{
+    orth_range own = orth_grid_latents(grid, n_latent);
+    orth_range part = orth_partition(orth_range_size(own), grid->n_group, grid->group_index);
+    return (orth_range){own.begin + part.begin, own.begin + part.end};
+}
+
 orth_range orth_grid_tokens(const orth_grid *grid, int64_t batch)
 {
     return orth_partition(batch, grid->n_group, grid->group_index);

@@ -25,19 +25,13 @@ typedef struct target {
     char *gather;             ///< scratch of rank 0
 } target;
 
-/* The rows of the own shard that this rank writes: its peers write the others. */
-static orth_range rows_to_write(const orth_sae *sae)
-{
-    const orth_grid *grid = sae->grid;
-    orth_range part = orth_partition(orth_range_size(sae->own), grid->n_group, grid->group_index);
-    return (orth_range){sae->own.begin + part.begin, sae->own.begin + part.end};
-}
-
+/* The own part of the shard: its peers write the others. */
 static orth_status write_rows(const target *t)
 {
-    orth_range rows = rows_to_write(t->sae);
+    orth_range rows = t->sae->part;
     int64_t row_bytes = t->array->extent[1] * t->array->element_size;
-    const char *data = (const char *)t->array->data + (rows.begin - t->sae->own.begin) * row_bytes;
+    int64_t first = rows.begin - orth_checkpoint_held(t->array, t->sae).begin;
+    const char *data = (const char *)t->array->data + first * row_bytes;
     int64_t count = orth_range_size(rows);
     for (int64_t i = 0; i < count; i++)
         t->unit_checksums[i] = orth_crc32c(data + i * row_bytes, row_bytes);
@@ -116,11 +110,11 @@ static orth_status write_array(orth_h5_file *file, target *t)
     t->data = t->checksums = NULL;
     orth_status status =
         orth_h5_dataset_create(file, array->name, array->type,
-                               array->spread == ORTH_SPREAD_ROWS ? 2 : 1, array->extent, &t->data);
+                               orth_checkpoint_is_matrix(array) ? 2 : 1, array->extent, &t->data);
     if (status == ORTH_OK)
         status = orth_h5_dataset_create(file, name, ORTH_H5_UINT32, 1, &units, &t->checksums);
     if (status == ORTH_OK) {
-        if (array->spread == ORTH_SPREAD_ROWS)
+        if (orth_checkpoint_is_matrix(array))
             status = write_rows(t);
         else if (array->spread == ORTH_SPREAD_SHARD)
             status = write_sharded(t);
@@ -204,7 +198,7 @@ orth_status orth_checkpoint_write_contents(orth_h5_file *file, const orth_sae *s
     small_values values;
     list_all(sae, info, &values, &table);
     target t = {.sae = sae};
-    int64_t units = orth_range_size(rows_to_write(sae));
+    int64_t units = orth_range_size(sae->part);
     orth_status status = ORTH_ALLOCATE(units > GATHER_UNITS ? units : GATHER_UNITS,
                                        "checksums of a checkpoint", &t.unit_checksums);
     if (status == ORTH_OK && sae->grid->rank == 0)

@@ -12,15 +12,13 @@ static void add(orth_checkpoint_table *table, orth_checkpoint_array array)
 
 /* `names` in the order of orth_params: W_enc, W_dec, b_enc, b_dec. */
 static void add_params(orth_checkpoint_table *table, const char *const names[4], int64_t n,
-                       int64_t d, const orth_params *params)
+                       int64_t d, orth_spread spread, const orth_params *params)
 {
     static const orth_params nowhere = {0};
     const orth_params *p = params ? params : &nowhere;
     const int64_t size = sizeof(float);
-    add(table,
-        (orth_checkpoint_array){names[0], ORTH_H5_FLOAT, size, ORTH_SPREAD_ROWS, {n, d}, p->W_enc});
-    add(table,
-        (orth_checkpoint_array){names[1], ORTH_H5_FLOAT, size, ORTH_SPREAD_ROWS, {n, d}, p->W_dec});
+    add(table, (orth_checkpoint_array){names[0], ORTH_H5_FLOAT, size, spread, {n, d}, p->W_enc});
+    add(table, (orth_checkpoint_array){names[1], ORTH_H5_FLOAT, size, spread, {n, d}, p->W_dec});
     add(table, (orth_checkpoint_array){
                    names[2], ORTH_H5_FLOAT, size, ORTH_SPREAD_SHARD, {n, 1}, p->b_enc});
     add(table, (orth_checkpoint_array){
@@ -38,10 +36,10 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_opt
                                          "/optimizer/v/b_enc", "/optimizer/v/b_dec"};
     static const char *const average[] = {"/ema/W_enc", "/ema/W_dec", "/ema/b_enc", "/ema/b_dec"};
     out->count = 0;
-    add_params(out, model, n_latent, d_model, sae ? &sae->weights : NULL);
+    add_params(out, model, n_latent, d_model, ORTH_SPREAD_ROWS, sae ? &sae->weights : NULL);
     if (has_optimizer) {
-        add_params(out, first, n_latent, d_model, sae ? &sae->moment1 : NULL);
-        add_params(out, second, n_latent, d_model, sae ? &sae->moment2 : NULL);
+        add_params(out, first, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->moment1 : NULL);
+        add_params(out, second, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->moment2 : NULL);
         add(out, (orth_checkpoint_array){"/state/steps_since_fired",
                                          ORTH_H5_INT64,
                                          sizeof(int64_t),
@@ -50,7 +48,7 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_opt
                                          sae ? sae->steps_since_fired : NULL});
     }
     if (has_average)
-        add_params(out, average, n_latent, d_model, sae ? &sae->average : NULL);
+        add_params(out, average, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->average : NULL);
 }
 
 void orth_checkpoint_list_whole(orth_checkpoint_table *table, const char *name, orth_h5_type type,
@@ -60,14 +58,33 @@ void orth_checkpoint_list_whole(orth_checkpoint_table *table, const char *name, 
         (orth_checkpoint_array){name, type, element_size, ORTH_SPREAD_WHOLE, {length, 1}, data});
 }
 
+bool orth_checkpoint_is_matrix(const orth_checkpoint_array *array)
+{
+    return array->spread == ORTH_SPREAD_ROWS || array->spread == ORTH_SPREAD_PART;
+}
+
+orth_range orth_checkpoint_held(const orth_checkpoint_array *array, const orth_sae *sae)
+{
+    switch (array->spread) {
+    case ORTH_SPREAD_ROWS:
+    case ORTH_SPREAD_SHARD:
+        return sae->own;
+    case ORTH_SPREAD_PART:
+        return sae->part;
+    case ORTH_SPREAD_WHOLE:
+        break;
+    }
+    return (orth_range){0, array->extent[0]};
+}
+
 int64_t orth_checkpoint_unit(const orth_checkpoint_array *array)
 {
-    return array->spread == ORTH_SPREAD_ROWS ? array->extent[1] : ORTH_CHECKPOINT_BLOCK;
+    return orth_checkpoint_is_matrix(array) ? array->extent[1] : ORTH_CHECKPOINT_BLOCK;
 }
 
 int64_t orth_checkpoint_units(const orth_checkpoint_array *array)
 {
-    return array->spread == ORTH_SPREAD_ROWS
+    return orth_checkpoint_is_matrix(array)
                ? array->extent[0]
                : orth_partition_largest(array->extent[0], ORTH_CHECKPOINT_BLOCK);
 }

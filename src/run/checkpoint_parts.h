@@ -19,6 +19,7 @@ enum {
 /** Where the elements of an array are while it is in memory. */
 typedef enum orth_spread {
     ORTH_SPREAD_ROWS,  ///< matrix (n_latent, d_model): rows of the own shard
+    ORTH_SPREAD_PART,  ///< matrix (n_latent, d_model): rows of the own part (orth_sae.part)
     ORTH_SPREAD_SHARD, ///< vector (n_latent): elements of the own shard
     ORTH_SPREAD_WHOLE  ///< vector, whole and equal on every rank
 } orth_spread;
@@ -47,6 +48,12 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_opt
 /** Append a vector that every rank holds whole. */
 void orth_checkpoint_list_whole(orth_checkpoint_table *table, const char *name, orth_h5_type type,
                                 int64_t element_size, int64_t length, void *data);
+
+/** Whether the array is a matrix, of which each rank reads and writes its part of the rows. */
+bool orth_checkpoint_is_matrix(const orth_checkpoint_array *array);
+
+/** The rows, or elements of a vector, that `sae` has in memory: global indices. */
+orth_range orth_checkpoint_held(const orth_checkpoint_array *array, const orth_sae *sae);
 
 /** Elements under one checksum (a row or a block), and how many checksums there are. */
 int64_t orth_checkpoint_unit(const orth_checkpoint_array *array);

@@ -7,16 +7,14 @@
 
 #include <stdlib.h>
 
-/* Rows of the own shard: each peer reads a part, and the parts are exchanged, so that a file is
- * read once whatever the number of token groups. */
+/* Each peer reads its part of the shard. What all of them hold is exchanged, so that a file is read
+ * once whatever the number of token groups. */
 static orth_status read_rows(orth_checkpoint_reader *reader, const orth_sae *sae)
 {
     const orth_grid *grid = sae->grid;
     int64_t columns = reader->array.extent[1], row_bytes = columns * reader->array.element_size;
-    int64_t n_own = orth_range_size(sae->own);
-    orth_range part = orth_partition(n_own, grid->n_group, grid->group_index);
-    orth_range rows = {sae->own.begin + part.begin, sae->own.begin + part.end};
-    char *mine = (char *)reader->array.data + part.begin * row_bytes;
+    orth_range held = orth_checkpoint_held(&reader->array, sae), rows = sae->part;
+    char *mine = (char *)reader->array.data + (rows.begin - held.begin) * row_bytes;
     int64_t *counts = NULL;
     orth_status status = ORTH_ALLOCATE(grid->n_group, "counts of rows", &counts);
     if (status == ORTH_OK)
@@ -24,9 +22,9 @@ static orth_status read_rows(orth_checkpoint_reader *reader, const orth_sae *sae
             reader, rows.begin, rows.end, (orth_range){rows.begin * columns, rows.end * columns},
             mine);
     status = orth_agree(grid->world, status);
-    if (status == ORTH_OK && grid->n_group > 1) {
+    if (status == ORTH_OK && grid->n_group > 1 && reader->array.spread == ORTH_SPREAD_ROWS) {
         for (int g = 0; g < grid->n_group; g++)
-            counts[g] = orth_range_size(orth_partition(n_own, grid->n_group, g));
+            counts[g] = orth_range_size(orth_partition(orth_range_size(held), grid->n_group, g));
         status = orth_allgather(mine, counts, row_bytes, reader->array.data, grid->peers);
     }
     orth_free(counts);
@@ -36,9 +34,7 @@ static orth_status read_rows(orth_checkpoint_reader *reader, const orth_sae *sae
 /* A vector is small: each rank reads the blocks that cover its own elements. */
 static orth_status read_elements(orth_checkpoint_reader *reader, const orth_sae *sae)
 {
-    orth_range own = reader->array.spread == ORTH_SPREAD_SHARD
-                         ? sae->own
-                         : (orth_range){0, reader->array.extent[0]};
+    orth_range own = orth_checkpoint_held(&reader->array, sae);
     int64_t begin = own.begin / ORTH_CHECKPOINT_BLOCK;
     int64_t end = orth_partition_largest(own.end, ORTH_CHECKPOINT_BLOCK);
     if (own.begin == own.end)
@@ -53,8 +49,8 @@ static orth_status read_arrays(orth_h5_file *file, orth_checkpoint_table *table,
     for (int i = 0; i < table->count; i++) {
         orth_checkpoint_reader reader;
         ORTH_TRY(orth_checkpoint_reader_open(file, &table->items[i], sae->grid->world, &reader));
-        orth_status status = reader.array.spread == ORTH_SPREAD_ROWS ? read_rows(&reader, sae)
-                                                                     : read_elements(&reader, sae);
+        orth_status status = orth_checkpoint_is_matrix(&reader.array) ? read_rows(&reader, sae)
+                                                                      : read_elements(&reader, sae);
         orth_checkpoint_reader_close(&reader);
         ORTH_TRY(status);
     }

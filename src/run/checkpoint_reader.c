@@ -12,7 +12,7 @@ static orth_status check_shape(orth_checkpoint_reader *reader)
     orth_checkpoint_array *array = &reader->array;
     const orth_h5_layout *layout = orth_h5_dataset_layout(reader->data);
     const orth_h5_layout *sums = orth_h5_dataset_layout(reader->checksums);
-    int rank = array->spread == ORTH_SPREAD_ROWS ? 2 : 1;
+    int rank = orth_checkpoint_is_matrix(array) ? 2 : 1;
     if (array->extent[0] < 0)
         array->extent[0] = layout->extent[0];
     if (layout->rank != rank || layout->extent[0] != array->extent[0] ||
@@ -80,7 +80,7 @@ void orth_checkpoint_reader_close(orth_checkpoint_reader *reader)
 static orth_status mismatch(const orth_checkpoint_reader *reader, int64_t unit, uint32_t stored,
                             uint32_t computed)
 {
-    bool row = reader->array.spread == ORTH_SPREAD_ROWS;
+    bool row = orth_checkpoint_is_matrix(&reader->array);
     return orth_fail(
         ORTH_ERR_CORRUPT,
         "%s: %s, %s %lld: checksum %08x, stored %08x: the file is damaged; use another "

@@ -166,12 +166,11 @@ static bool all_finite(const float *values, int64_t count)
 static orth_status check_finite(const orth_sae *sae)
 {
     orth_checkpoint_table table;
-    int64_t n_own = orth_range_size(sae->own);
     orth_checkpoint_list_arrays(sae->recipe.n_latent, sae->d_model, sae->moment1.W_enc != NULL,
                                 sae->average.W_enc != NULL, sae, &table);
     for (int i = 0; i < table.count; i++) {
         const orth_checkpoint_array *array = &table.items[i];
-        int64_t rows = array->spread == ORTH_SPREAD_WHOLE ? array->extent[0] : n_own;
+        int64_t rows = orth_range_size(orth_checkpoint_held(array, sae));
         if (array->type == ORTH_H5_FLOAT && !all_finite(array->data, rows * array->extent[1]))
             return orth_fail(ORTH_ERR_NONFINITE,
                              "step %lld: %s is not finite; lower train.lr or look at the data; "

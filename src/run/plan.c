@@ -108,7 +108,7 @@ static orth_status lay_out(orth_plan *plan, const orth_plan_rates *rates, int n_
     ORTH_TRY(orth_plan_memory_of(p, layout->n_group, n_shard, &layout->memory));
     busiest_rank(p, layout);
     orth_plan_time_of(p, rates, layout);
-    double node = (layout->memory.total + layout->memory.dead) * p->options.ranks_per_node;
+    double node = layout->memory.most * p->options.ranks_per_node;
     layout->fits = node <= plan->node_memory;
     plan->n_layout++;
     return ORTH_OK;
@@ -175,7 +175,7 @@ orth_status orth_plan_check(const orth_plan *plan)
 {
     const orth_plan_layout *chosen = &plan->layouts[plan->chosen], *better = NULL;
     const orth_plan_options *o = &plan->problem.options;
-    double node = (chosen->memory.total + chosen->memory.dead) * o->ranks_per_node / GIB;
+    double node = chosen->memory.most * o->ranks_per_node / GIB;
     char change[160];
     if (chosen->fits)
         return ORTH_OK;
@@ -184,7 +184,7 @@ orth_status orth_plan_check(const orth_plan *plan)
             better = &plan->layouts[i];
     if (better)
         snprintf(change, sizeof change, "set grid.n_shard=%d", better->n_shard);
-    else if (chosen->memory.gradient_held)
+    else if (chosen->memory.held > 0.0)
         snprintf(
             change, sizeof change,
             "use more nodes, a smaller dictionary or train.clip=none, which holds no gradient");

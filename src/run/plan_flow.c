@@ -2,18 +2,19 @@
  * tests/cli/test_plan.py counts the real ones. */
 #include "plan_parts.h"
 
+#include <orthant/kern/afa.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/grid.h>
+#include <orthant/sae/update.h>
 
 #include <string.h>
 
-/* Of src/sae/update.c: latents whose gradient is reduced at once. Of select_topafa.c: bins of a
- * round of the search, and bytes of a cut. Of select_batchtopk.c: rounds and bins. */
-enum { UPDATE_ROWS = 1024, BINS = 512, CUT_BYTES = 16, DIGITS = 3, DIGIT_VALUES = 2048 };
+/* Of select_batchtopk.c: rounds of its search, and counters of a round. */
+enum { DIGITS = 3, DIGIT_VALUES = 2048 };
 
-const char *const orth_plan_traffic_names[] = {"tokens", "candidates",     "search",
-                                               "cuts",   "reconstruction", "gradient",
-                                               "flags",  "metrics",        NULL};
+const char *const orth_plan_traffic_names[] = {
+    "tokens",         "bounds",   "candidates", "search",  "cuts",
+    "reconstruction", "gradient", "flags",      "metrics", NULL};
 const char *const orth_plan_comm_names[] = {"world", "group", "peers", NULL};
 
 /* One rank, and what its calls are added to. */
@@ -76,7 +77,9 @@ static void exchange_tokens(teller *t)
                                                                  t->grid.shard_index));
     gather(t, ORTH_TRAFFIC_TOKENS, others * t->problem->d_model * (int64_t)sizeof(float));
     gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(bool));
-    allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_PEERS, 2 * sizeof(int64_t));
+    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(double));
+    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(double));
+    allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_WORLD, 2 * sizeof(int64_t));
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -86,40 +89,46 @@ static int64_t smaller(int64_t a, int64_t b)
 
 /* From every other shard: how many entries each of the `mine` judged tokens has, then the entries,
  * at most `most` a token, and no more than the shard has latents. */
-static void candidates(teller *t, int64_t mine, int64_t most, int64_t size)
+static void candidates(teller *t, orth_plan_traffic kind, int64_t mine, int64_t most, int64_t size)
 {
     int64_t n = t->problem->config.recipe.n_latent, shards = t->grid.n_shard, larger = n % shards;
     int64_t entries = larger * smaller(most, n / shards + 1) +
                       (shards - larger) * smaller(most, n / shards) - smaller(most, t->n_own);
-    add(t, ORTH_TRAFFIC_CANDIDATES, ORTH_COMM_GROUP,
-        mine * ((shards - 1) * (int64_t)sizeof(int64_t) + entries * size), 2 * (shards - 1));
+    add(t, kind, ORTH_COMM_GROUP, mine * ((shards - 1) * (int64_t)sizeof(int64_t) + entries * size),
+        2 * (shards - 1));
 }
 
-/* As topk_close_block for each block: `k` keys of a token. */
-static void select_topk(teller *t, int64_t block, int64_t k)
+/* Cuts of `k` keys of a token for each block: as topk_close_block, and, of kind `bounds`, as
+ * topk_agree_floor. */
+static void select_topk(teller *t, bool bounds, int64_t block, int64_t k)
 {
+    orth_plan_traffic sent = bounds ? ORTH_TRAFFIC_BOUNDS : ORTH_TRAFFIC_CANDIDATES;
+    orth_plan_traffic answer = bounds ? ORTH_TRAFFIC_BOUNDS : ORTH_TRAFFIC_CUTS;
     for (int64_t first = 0; first < t->n_token; first += block) {
         int64_t n = smaller(block, t->n_token - first);
         int64_t mine = orth_range_size(orth_partition(n, t->grid.n_shard, t->grid.shard_index));
-        candidates(t, mine, k, sizeof(uint64_t));
-        gather(t, ORTH_TRAFFIC_CUTS, (n - mine) * (int64_t)sizeof(uint64_t));
+        candidates(t, sent, mine, k, sizeof(uint64_t));
+        gather(t, answer, (n - mine) * (int64_t)sizeof(uint64_t));
     }
 }
 
-/* As topafa_close_block: one round of the search, no judged entries. */
+/* As topafa_agree_cuts: one round of the search, no judged entries. */
 static void select_topafa(teller *t, int64_t block)
 {
     for (int64_t first = 0; first < t->n_token; first += block) {
         int64_t n = smaller(block, t->n_token - first);
         int64_t mine = orth_range_size(orth_partition(n, t->grid.n_shard, t->grid.shard_index));
-        allreduce(t, ORTH_TRAFFIC_SEARCH, ORTH_COMM_GROUP, n * (BINS + 2) * 8);
-        candidates(t, mine, 0, 0);
-        gather(t, ORTH_TRAFFIC_CUTS, (n - mine) * CUT_BYTES);
+        /* topafa_message: a tally and a count */
+        allreduce(t, ORTH_TRAFFIC_SEARCH, ORTH_COMM_GROUP,
+                  n * (int64_t)(sizeof(orth_afa_tally) + sizeof(uint64_t)));
+        candidates(t, ORTH_TRAFFIC_CANDIDATES, mine, 0, 0);
+        gather(t, ORTH_TRAFFIC_CUTS, (n - mine) * (int64_t)sizeof(orth_afa_cut));
     }
 }
 
-static void select_entries(teller *t, int64_t block)
+static void select_entries(teller *t, const orth_plan_memory *memory)
 {
+    int64_t block = memory->block;
     const orth_recipe *r = &t->problem->config.recipe;
     if (r->selection == ORTH_SELECT_TOPAFA) {
         select_topafa(t, block);
@@ -128,16 +137,25 @@ static void select_entries(teller *t, int64_t block)
                   (1 + DIGITS * DIGIT_VALUES) * (int64_t)sizeof(int64_t));
     } else {
         int64_t larger = r->multi_k > 1 ? r->k * r->multi_k : r->k;
-        select_topk(t, block, smaller(larger, r->n_latent));
+        larger = smaller(larger, r->n_latent);
+        if (memory->screened)
+            select_topk(t, true, block, larger);
+        select_topk(t, false, block, larger);
         if (r->multi_k > 1)
-            select_topk(t, block, r->k);
+            select_topk(t, false, block, r->k);
     }
 }
 
+/* As orth_decode, then gather_upstream: the own tokens' parts from all shards, then the others'
+ * gradients. */
 static void reconstruct(teller *t)
 {
-    sum(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, t->n_token * t->problem->d_model,
-        sizeof(float));
+    int64_t row = t->problem->d_model * (int64_t)sizeof(float);
+    int64_t mine =
+        orth_range_size(orth_partition(t->n_token, t->grid.n_shard, t->grid.shard_index));
+    int64_t others = t->grid.n_shard - 1;
+    add(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, others * mine * row, others);
+    gather(t, ORTH_TRAFFIC_RECONSTRUCTION, (t->n_token - mine) * row);
 }
 
 /* As orth_step up to the gradient. */
@@ -146,7 +164,7 @@ static void forward_and_losses(teller *t, const orth_plan_memory *memory)
     const orth_recipe *r = &t->problem->config.recipe;
     int64_t d = t->problem->d_model;
     exchange_tokens(t);
-    select_entries(t, memory->block);
+    select_entries(t, memory);
     reconstruct(t);
     if (r->multi_k > 1 && r->selection == ORTH_SELECT_TOPK)
         reconstruct(t);
@@ -154,33 +172,28 @@ static void forward_and_losses(teller *t, const orth_plan_memory *memory)
     allreduce(t, ORTH_TRAFFIC_FLAGS, ORTH_COMM_GROUP, sizeof(int64_t));
     allreduce(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2 * sizeof(uint64_t));
     if (memory->aux_block > 0 && r->aux == ORTH_AUX_GAO) {
-        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, d, sizeof(double));
-        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 2, sizeof(double));
+        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, d, sizeof(double));
+        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));
     }
     if (r->afa_coefficient > 0.0)
         sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_GROUP, t->n_token, sizeof(double));
-    sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 4, sizeof(double));
+    sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 4, sizeof(double));
 }
 
-/* As reduce_block for `blocks` blocks of `rows` latents: W_enc, W_dec, b_enc. */
-static void reduce_blocks(teller *t, int64_t blocks, int64_t rows)
-{
-    int64_t messages = 0, d = t->problem->d_model;
-    int ranks = t->grid.n_group;
-    int64_t bytes = 2 * orth_sum_received(rows * d, sizeof(float), ranks, &messages);
-    messages *= 2;
-    bytes += orth_sum_received(rows, sizeof(float), ranks, &messages);
-    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, blocks * bytes, blocks * messages);
-}
-
-/* As orth_gradient_update. */
+/* As orth_gradient_bound, where a clip norm asks for it, and orth_gradient_update. */
 static void update(teller *t)
 {
     int64_t d = t->problem->d_model;
-    reduce_blocks(t, t->n_own / UPDATE_ROWS, UPDATE_ROWS);
-    reduce_blocks(t, 1, t->n_own % UPDATE_ROWS);
+    if (t->problem->config.recipe.clip > 0.0) {
+        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, 4, sizeof(double));
+        sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 2, sizeof(double));
+    }
+    int64_t messages = 0;
+    int64_t bytes =
+        orth_buckets_received(&t->grid, t->problem->config.recipe.n_latent, d, &messages);
+    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, bytes, messages);
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, d, sizeof(double));
-    sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 1, sizeof(double));
+    sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, 1, sizeof(double));
 }
 
 /* As the trainer around a step: what is asked for, the rows read, rows that are not finite, what
@@ -211,11 +224,11 @@ void orth_plan_flow_of(const orth_plan_problem *problem, int n_group, int n_shar
     forward_and_losses(&t, memory);
     update(&t);
     t.flow = &out->logged; /* as batch_fvu */
-    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, problem->d_model, sizeof(double));
-    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 2, sizeof(double));
+    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, problem->d_model, sizeof(double));
+    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));
     t.flow = &out->dead; /* as reconstruct_missing */
     if (memory->aux_block > 0) {
-        select_topk(&t, memory->aux_block, problem->config.recipe.aux_k);
+        select_topk(&t, false, memory->aux_block, problem->config.recipe.aux_k);
         reconstruct(&t);
     }
 }

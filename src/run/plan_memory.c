@@ -14,6 +14,7 @@
 /* Bytes of an entry of a code: latent and value by rows, token and value by columns. */
 enum { ENTRY_BYTES = 16 };
 /* Reading: the largest piece, as in io/rows.c. Reductions: two buffers, as in par/collective.c. */
+enum { GAP_BYTES = 8 << 20 }; /* some huge pages */
 enum { PIECE_BYTES = 4 << 20, REDUCTION_BYTES = 2 * (2 << 20) };
 /* What a training process takes besides a planning one: threads, more of its libraries. */
 static const double TRAINING_BYTES = 6 << 20;
@@ -63,46 +64,75 @@ static orth_grid grid_of(int n_group, int n_shard)
                        .n_shard = n_shard};
 }
 
-static orth_status count_workspace(const orth_plan_problem *p, const orth_sae *sae, bool aux,
-                                   ledger *l, orth_plan_memory *out)
+/* What is allocated: the model, and the buffers of a step, without AuxK and a clip norm, and with
+ * one of them. */
+typedef struct counts {
+    ledger model, plain, aux, clip;
+} counts;
+
+static orth_status count_step(const orth_plan_problem *p, const orth_sae *sae, bool aux, bool clip,
+                              ledger *l, orth_plan_memory *out)
 {
     orth_sae counted = *sae;
     orth_workspace workspace;
     if (!aux)
         counted.recipe.aux = ORTH_AUX_NONE;
+    if (!clip)
+        counted.recipe.clip = 0.0;
     memset(l, 0, sizeof *l);
     orth_memory_count(note, l);
     orth_status status = orth_workspace_create(&counted, p->config.recipe.batch, true, &workspace);
     orth_memory_count(NULL, NULL);
     if (status != ORTH_OK)
         return status;
+    out->screened = workspace.encoder.screen != NULL;
     out->block = workspace.selection.candidates.block;
-    out->aux_block = workspace.aux_selection.candidates.block;
+    if (aux)
+        out->aux_block = workspace.aux_selection.candidates.block;
     orth_workspace_free(&workspace);
     return ORTH_OK;
 }
 
-/* The model, the step's buffers with AuxK and without, and the file of a checkpoint. */
-static orth_status count_all(const orth_plan_problem *p, const orth_grid *grid, ledger *model,
-                             ledger *step, ledger *without_aux, orth_plan_memory *out)
+static orth_status count_all(const orth_plan_problem *p, const orth_grid *grid, counts *c,
+                             orth_plan_memory *out)
 {
     orth_sae sae;
     int threads = orth_threads_count();
     orth_checkpoint_info info = {.config = ""};
-    memset(model, 0, sizeof *model);
-    orth_memory_count(note, model);
+    memset(c, 0, sizeof *c);
+    orth_memory_count(note, &c->model);
     orth_status status = orth_sae_create(grid, &p->config.recipe, p->d_model, true, &sae);
     orth_memory_count(NULL, NULL);
     if (status != ORTH_OK)
         return status;
-    orth_threads_set(p->options.threads);
+    sae.encode = p->config.compute_encode;
     out->checkpoint = (double)orth_checkpoint_bytes(&sae, &info);
-    status = count_workspace(p, &sae, false, without_aux, out);
+    orth_threads_set(p->options.threads);
+    status = count_step(p, &sae, false, false, &c->plain, out);
     if (status == ORTH_OK)
-        status = count_workspace(p, &sae, true, step, out);
+        status = count_step(p, &sae, true, false, &c->aux, out);
+    if (status == ORTH_OK)
+        status = count_step(p, &sae, false, true, &c->clip, out);
     orth_threads_set(threads);
     orth_sae_free(&sae);
     return status;
+}
+
+/* AuxK's buffers are untouched until a latent is dead, the held gradient until the clip may bind;
+ * only what belongs to tokens is used at once. */
+static void sort_counts(const counts *c, orth_plan_memory *m)
+{
+    for (int i = 0; i < ORTH_STORE_COUNT; i++) {
+        double aux = c->aux.store[i] - c->plain.store[i],
+               clip = c->clip.store[i] - c->plain.store[i];
+        m->store[i] = c->model.store[i] + c->plain.store[i];
+        if (i == ORTH_STORE_TOKENS) {
+            m->store[i] += aux + clip;
+        } else {
+            m->dead += aux;
+            m->held += clip;
+        }
+    }
 }
 
 /* One code of `entries` per token, by rows and by columns. */
@@ -150,6 +180,12 @@ static double uncut_bytes(const orth_plan_problem *p, const orth_grid *grid, int
     return ENTRY_BYTES / 2 * (limit / 2.0 + (double)block * POSITIVE * n_own);
 }
 
+/* Whether what a token's row of candidates leaves unused is pages that are never touched. */
+static bool candidates_have_gaps(const orth_plan_problem *p, const orth_grid *grid)
+{
+    return orth_range_size(orth_grid_latents(grid, p->config.recipe.n_latent)) * 8 > GAP_BYTES;
+}
+
 static void add_codes(const orth_plan_problem *p, const orth_grid *grid, orth_plan_memory *m)
 {
     const orth_recipe *r = &p->config.recipe;
@@ -169,16 +205,12 @@ orth_status orth_plan_memory_of(const orth_plan_problem *p, int n_group, int n_s
                                 orth_plan_memory *out)
 {
     orth_grid grid = grid_of(n_group, n_shard);
-    orth_plan_memory m = {.gradient_held = p->config.recipe.clip > 0.0};
-    ledger model, step, plain;
-    ORTH_TRY(count_all(p, &grid, &model, &step, &plain, &m));
-    for (int i = 0; i < ORTH_STORE_COUNT; i++) {
-        bool waits = i == ORTH_STORE_SCRATCH; /* AuxK's, until a latent is dead */
-        m.store[i] = model.store[i] + (waits ? plain.store[i] : step.store[i]);
-        m.dead += waits ? step.store[i] - plain.store[i] : 0.0;
-    }
-    if (p->config.recipe.selection != ORTH_SELECT_TOPK)
-        m.store[ORTH_STORE_SCRATCH] -= (1.0 - POSITIVE) * plain.candidates;
+    orth_plan_memory m = {.aux_block = 0};
+    counts c;
+    ORTH_TRY(count_all(p, &grid, &c, &m));
+    sort_counts(&c, &m);
+    if (p->config.recipe.selection != ORTH_SELECT_TOPK && candidates_have_gaps(p, &grid))
+        m.store[ORTH_STORE_SCRATCH] -= (1.0 - POSITIVE) * c.plain.candidates;
     m.store[ORTH_STORE_SCRATCH] +=
         reader_bytes(p, &grid) + checkpoint_bytes(p, &grid) + (grid.size > 1 ? REDUCTION_BYTES : 0);
     m.store[ORTH_STORE_PROGRAM] = p->program + TRAINING_BYTES;
@@ -188,6 +220,7 @@ orth_status orth_plan_memory_of(const orth_plan_problem *p, int n_group, int n_s
         m.total += m.store[i];
     if (m.total < m.start)
         m.total = m.start;
+    m.most = m.total + m.dead + m.held;
     *out = m;
     return ORTH_OK;
 }

@@ -22,10 +22,12 @@ typedef struct orth_plan_rates {
     double encode[ORTH_ENCODE_INT8 + 1]; ///< by orth_encode_kind: flops; 0: not there
     orth_plan_curve decode;
     orth_plan_curve gradient;
-    double update;      ///< bytes of weights and moments, read and written
-    double elementwise; ///< bytes of tokens, read and written
-    double exchange;    ///< bytes that a rank receives from another of its node
-    double storage;     ///< bytes of checkpoints
+    double update;           ///< bytes of weights and moments, read and written
+    double elementwise;      ///< bytes of tokens, read and written
+    double exchange;         ///< bytes that a rank receives from another of its node
+    double storage;          ///< bytes of checkpoints
+    double storage_verified; ///< the same when they are read again
+    double select_topafa;    ///< seconds for each pre-activation
 } orth_plan_rates;
 
 /** Rates from a bench file, or rough ones of this processor when `path` is NULL. ORTH_ERR_USAGE

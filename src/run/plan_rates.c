@@ -1,6 +1,7 @@
 /* How fast a node is: from the result of bench on one, else rough figures. */
 #include "plan_parts.h"
 
+#include <orthant/kern/screen.h>
 #include <orthant/kern/table.h>
 
 #include <errno.h>
@@ -47,8 +48,12 @@ static void rough(int threads, orth_plan_rates *out)
                              .update = memory,
                              .elementwise = memory,
                              .exchange = 2.0 * GIGA,
-                             .storage = 0.5 * GIGA};
+                             .storage = 0.5 * GIGA,
+                             .storage_verified = 0.3 * GIGA,
+                             .select_topafa = 4e-9 / cores};
     out->encode[ORTH_ENCODE_FP32] = cores * flops;
+    if (orth_kernels_get()->screen_bf16->faster)
+        out->encode[ORTH_ENCODE_BF16] = 1.6 * cores * flops;
     out->decode = rough_curve(cores, flops, 6e9);
     out->gradient = rough_curve(cores, flops, 8e9);
     snprintf(out->machine, sizeof out->machine, "%s kernels, %.0f cores like most", set, cores);
@@ -60,6 +65,7 @@ typedef struct bench_file {
     const char *path;
     const json_t *machine;
     const json_t *rates;
+    const json_t *checkpoint;
 } bench_file;
 
 static orth_status lacks(const bench_file *file, const char *what)
@@ -117,17 +123,24 @@ static double optional(const bench_file *file, const char *key)
 
 static orth_status read_rates(const bench_file *file, orth_plan_rates *out)
 {
-    double cores, allreduce;
+    double cores, allreduce, sgemm, write;
     const char *isa = json_string_value(json_object_get(file->machine, "isa"));
     memset(out, 0, sizeof *out);
     ORTH_TRY(number(file, file->machine, "cores", 1.0, 0.0, &cores));
     ORTH_TRY(number(file, file->machine, "threads", 1.0, cores, &out->threads));
-    ORTH_TRY(number(file, file->machine, "allreduce_gbs", GIGA, 2.0, &allreduce));
-    ORTH_TRY(number(file, file->machine, "write_gbs", GIGA, 0.5 * GIGA, &out->storage));
-    ORTH_TRY(
-        number(file, file->rates, "encode_fp32_gflops", GIGA, 0.0, &out->encode[ORTH_ENCODE_FP32]));
+    ORTH_TRY(number(file, file->machine, "sgemm_gflops", GIGA, 0.0, &sgemm));
+    ORTH_TRY(number(file, file->machine, "allreduce_gbs", GIGA, 2.0 * GIGA, &allreduce));
+    ORTH_TRY(number(file, file->machine, "write_gbs", GIGA, 0.5 * GIGA, &write));
+    ORTH_TRY(number(file, file->checkpoint, "checkpoint_gbs", GIGA, 0.8 * write, &out->storage));
+    ORTH_TRY(number(file, file->checkpoint, "verified_gbs", GIGA, 0.5 * out->storage,
+                    &out->storage_verified));
+    /* The product alone runs at about the speed of the library's, where bench did not encode so. */
+    ORTH_TRY(number(file, file->rates, "encode_fp32_gflops", GIGA, 0.9 * sgemm,
+                    &out->encode[ORTH_ENCODE_FP32]));
     out->encode[ORTH_ENCODE_BF16] = optional(file, "encode_bf16_gflops");
     out->encode[ORTH_ENCODE_INT8] = optional(file, "encode_int8_gops");
+    ORTH_TRY(number(file, file->rates, "select_topafa_ns_per_value", 1e-9, 1e-9 / cores,
+                    &out->select_topafa));
     ORTH_TRY(number(file, file->rates, "update_gbs", GIGA, 0.0, &out->update));
     ORTH_TRY(number(file, file->rates, "elementwise_gbs", GIGA, 0.0, &out->elementwise));
     ORTH_TRY(number(file, file->rates, "exchange_gbs", GIGA, allreduce, &out->exchange));
@@ -151,7 +164,8 @@ orth_status orth_plan_rates_load(const char *path, int threads, orth_plan_rates 
                          "--json' wrote",
                          path, strerror(errno));
     json_t *root = json_load_file(path, 0, &error);
-    bench_file file = {path, json_object_get(root, "machine"), json_object_get(root, "rates")};
+    bench_file file = {path, json_object_get(root, "machine"), json_object_get(root, "rates"),
+                       json_object_get(root, "checkpoint")};
     orth_status status;
     if (!root)
         status = orth_fail(ORTH_ERR_DATA, "%.500s: line %d: %s; run 'orthant bench --json' again",

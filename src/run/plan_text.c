@@ -52,12 +52,13 @@ static void print_memory(const orth_plan *plan, const orth_plan_memory *m, FILE 
     fprintf(out, "  %-16s %12.1f\n", "total", m->total / MIB);
     if (m->dead > 0.0)
         fprintf(out, "  %-16s %12.1f more once latents are dead\n", "AuxK", m->dead / MIB);
-    if (m->gradient_held)
-        fprintf(out, "  the gradient of the whole shard is held, because train.clip needs its norm "
-                     "before the update\n");
+    if (m->held > 0.0)
+        fprintf(
+            out,
+            "  %-16s %12.1f more while train.clip may bind: the gradient is held for its norm\n",
+            "clip", m->held / MIB);
     fprintf(out, "  %-16s %12.1f of %.1f\n", "a node",
-            (m->total + m->dead) * plan->problem.options.ranks_per_node / MIB,
-            plan->node_memory / MIB);
+            m->most * plan->problem.options.ranks_per_node / MIB, plan->node_memory / MIB);
 }
 
 static int64_t kind_bytes(const orth_plan_flow *flow, int kind)
@@ -131,9 +132,9 @@ static json_t *memory_json(const orth_plan *plan, const orth_plan_memory *m)
         json_object_set_new(object, orth_plan_store_names[i], json_real(m->store[i]));
     json_object_set_new(object, "total", json_real(m->total));
     json_object_set_new(object, "dead_latents", json_real(m->dead));
-    json_object_set_new(object, "gradient_held", json_boolean(m->gradient_held));
-    json_object_set_new(object, "node",
-                        json_real((m->total + m->dead) * plan->problem.options.ranks_per_node));
+    json_object_set_new(object, "held_gradient", json_real(m->held));
+    json_object_set_new(object, "most", json_real(m->most));
+    json_object_set_new(object, "node", json_real(m->most * plan->problem.options.ranks_per_node));
     json_object_set_new(object, "node_has", json_real(plan->node_memory));
     return object;
 }

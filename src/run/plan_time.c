@@ -6,9 +6,9 @@
 
 /* A message between processes of one node. */
 static const double LOCAL_LATENCY = 1e-6;
-/* Passes over the tokens, reads and writes counted each: centring and norms, residual, loss and its
- * gradient, sums for b_dec and AuxK's. */
-static const double EXCHANGE_PASSES = 5.0, LOSS_PASSES = 10.0, AUX_PASSES = 8.0;
+/* Passes over the tokens, reads and writes counted each: centring and norms; residual, loss and its
+ * gradient, sums. Eight together are what bench takes its rate from. AuxK has as many again. */
+static const double EXCHANGE_PASSES = 3.0, LOSS_PASSES = 5.0, AUX_PASSES = 8.0;
 /* Passes over weights and moments: each is read and written; likewise averages. */
 static const double UPDATE_PASSES = 6.0, AVERAGE_PASSES = 2.0;
 
@@ -62,16 +62,24 @@ static double messages_time(const pace *c, orth_plan_traffic kind)
     return seconds;
 }
 
-/* The encoder's rate for what the configuration asks. `auto` screens in bf16 where there is one and
- * few latents are selected. */
+/* The encoder's rate in the arithmetic that it will use. */
 static double encode_rate(const pace *c)
 {
-    const orth_config *config = &c->problem->config;
     const double *encode = c->rates->encode;
-    orth_encode_kind kind = config->compute_encode;
+    orth_encode_kind kind = c->problem->config.compute_encode;
     if (kind == ORTH_ENCODE_AUTO)
-        kind = config->recipe.selection == ORTH_SELECT_TOPK ? ORTH_ENCODE_BF16 : ORTH_ENCODE_FP32;
-    return encode[kind] > 0.0 ? encode[kind] : encode[ORTH_ENCODE_FP32];
+        kind = ORTH_ENCODE_BF16;
+    if (!c->layout->memory.screened || encode[kind] == 0.0)
+        kind = ORTH_ENCODE_FP32;
+    return encode[kind];
+}
+
+/* The encoder's rate includes the selection of topk; top-AFA's looks at every value again. */
+static double select_time(const pace *c)
+{
+    if (c->problem->config.recipe.selection != ORTH_SELECT_TOPAFA)
+        return 0.0;
+    return c->rates->select_topafa * c->n_token * c->n_own / c->share;
 }
 
 /* Entries of all codes that are decoded: multi-topk has a second one. */
@@ -118,6 +126,7 @@ static void work_phases(const pace *c, double *phase)
     phase[ORTH_PHASE_EXCHANGE] = token_passes(c, EXCHANGE_PASSES);
     phase[ORTH_PHASE_ENCODE] =
         2.0 * c->n_token * (double)c->problem->d_model * c->n_own / (encode_rate(c) * c->share);
+    phase[ORTH_PHASE_SELECT] = select_time(c);
     phase[ORTH_PHASE_DECODE] = sparse_seconds(c, &c->rates->decode, 2.0);
     phase[ORTH_PHASE_LOSS] = token_passes(c, LOSS_PASSES + (aux ? AUX_PASSES : 0.0));
     phase[ORTH_PHASE_GRADIENT] = sparse_seconds(c, &c->rates->gradient, 6.0);
@@ -128,6 +137,7 @@ static void message_phases(const pace *c, double *phase)
 {
     static const orth_phase phase_of[] = {
         [ORTH_TRAFFIC_TOKENS] = ORTH_PHASE_EXCHANGE,
+        [ORTH_TRAFFIC_BOUNDS] = ORTH_PHASE_ENCODE,
         [ORTH_TRAFFIC_CANDIDATES] = ORTH_PHASE_SELECT,
         [ORTH_TRAFFIC_SEARCH] = ORTH_PHASE_SELECT,
         [ORTH_TRAFFIC_CUTS] = ORTH_PHASE_SELECT,
@@ -160,9 +170,9 @@ void orth_plan_time_of(const orth_plan_problem *problem, const orth_plan_rates *
     message_phases(&c, time.phase);
     for (int i = 0; i < ORTH_PHASE_COUNT; i++)
         time.step += time.phase[i];
-    /* Verification reads it once more. */
-    time.checkpoint = layout->memory.checkpoint / rates->storage *
-                      (problem->config.checkpoint_verify ? 2.0 : 1.0);
+    time.checkpoint =
+        layout->memory.checkpoint /
+        (problem->config.checkpoint_verify ? rates->storage_verified : rates->storage);
     time.phase[ORTH_PHASE_CHECKPOINT] = checkpoints_per_step(problem, time.step, time.checkpoint);
     time.step += time.phase[ORTH_PHASE_CHECKPOINT];
     time.run = time.step * (double)problem->steps + time.checkpoint;

@@ -8,6 +8,7 @@
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/plan.h>
 #include <orthant/run/run_dir.h>
 #include <orthant/sae/init.h>
 
@@ -90,6 +91,28 @@ static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)
     return orth_agree(world, status);
 }
 
+/* What a rank will take, as `orthant plan` tells it. How much top-AFA selects is not known yet. */
+static void describe_memory(const orth_trainer *t, char *out, size_t size)
+{
+    const orth_recipe *r = &t->config.recipe;
+    bool fixed = r->selection != ORTH_SELECT_TOPAFA;
+    orth_plan_memory memory;
+    orth_plan_problem problem = {
+        .config = t->config,
+        .options = {.ranks = t->grid.size, .threads = orth_threads_count()},
+        .d_model = t->sae.d_model,
+        .rows = orth_dataset_rows(t->dataset),
+        .row_bytes = orth_dataset_row_bytes(t->dataset),
+        .entries = fixed ? (double)r->k : 0.0,
+        .program = (double)orth_peak_memory()};
+    out[0] = '\0';
+    if (orth_plan_memory_of(&problem, t->grid.n_group, t->grid.n_shard, &memory) == ORTH_OK)
+        snprintf(out, size, "; memory of a rank about %.0f MiB%s", memory.most / 1048576.0,
+                 fixed ? "" : " and 16 bytes for each entry of a code");
+    else
+        orth_error_clear();
+}
+
 /* What every trainer of its kind would announce first. */
 static void announce(const orth_trainer *t)
 {
@@ -97,16 +120,15 @@ static void announce(const orth_trainer *t)
     int usable;
     char core[200];
     orth_blas_core_describe(core, sizeof core);
-    double mib = (double)(orth_range_size(t->sae.own) * t->sae.d_model) * 4.0 *
-                 (6.0 + (r->ema > 0.0 ? 2.0 : 0.0) + (r->clip > 0.0 ? 2.0 : 0.0)) / 1048576.0;
-    orth_log_info(
-        "%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
-        "shards), %d thread%s a rank, kernels %s%s%s; weights, moments and gradients %.1f MiB "
-        "a rank",
-        orth_selection_names[r->selection], (long long)r->n_latent, (long long)t->sae.d_model,
-        (long long)r->batch, (long long)t->steps, t->grid.n_group, t->grid.n_shard,
-        orth_threads_count(), orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
-        core[0] ? ", BLAS " : "", core, mib);
+    char memory[96];
+    describe_memory(t, memory, sizeof memory);
+    orth_log_info("%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
+                  "shards), %d thread%s a rank, kernels %s%s%s%s",
+                  orth_selection_names[r->selection], (long long)r->n_latent,
+                  (long long)t->sae.d_model, (long long)r->batch, (long long)t->steps,
+                  t->grid.n_group, t->grid.n_shard, orth_threads_count(),
+                  orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
+                  core[0] ? ", BLAS " : "", core, memory);
 }
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)

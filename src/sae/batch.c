@@ -92,41 +92,45 @@ static orth_status gather_part(const orth_grid *grid, int64_t n_token, int64_t u
     return orth_allgather((char *)all + before * size, counts, size, all, grid->group);
 }
 
-orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, int64_t d_model,
-                                orth_batch *out)
+/* Norms of one token, and the token centred. */
+static void centre_row(const orth_passes *passes, const float *b_dec, int64_t d, int64_t t,
+                       orth_batch *batch)
 {
-    orth_range tokens = orth_grid_tokens(grid, batch);
-    out->n_token = orth_range_size(tokens);
-    out->first_token = tokens.begin;
-    if (grid->n_shard > 1) {
-        ORTH_TRY(gather_part(grid, out->n_token, d_model, sizeof *out->x, out->x));
-        ORTH_TRY(gather_part(grid, out->n_token, 1, sizeof *out->valid, out->valid));
+    float *x = batch->x + t * d;
+    batch->norm[t] = sqrt(passes->dot(x, x, d));
+    if (batch->valid[t]) {
+        batch->norm_centred[t] = sqrt(passes->subtract(b_dec, x, d));
+    } else {
+        memset(x, 0, (size_t)d * sizeof *x);
+        batch->norm_centred[t] = 0.0;
     }
+}
+
+orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, const float *b_dec,
+                                int64_t d_model, orth_batch *out)
+{
+    const orth_passes *passes = orth_kernels_get()->passes;
+    orth_range tokens = orth_grid_tokens(grid, batch);
+    int64_t n = orth_range_size(tokens);
+    out->n_token = n;
+    out->first_token = tokens.begin;
+    out->part = orth_partition(n, grid->n_shard, grid->shard_index);
 #pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < out->n_token; t++)
-        out->norm[t] = sqrt(orth_dot_f64(out->x + t * d_model, out->x + t * d_model, d_model));
+    for (int64_t t = out->part.begin; t < out->part.end; t++)
+        centre_row(passes, b_dec, d_model, t, out);
     int64_t counts[2] = {0, 0};
-    for (int64_t t = 0; t < out->n_token; t++) {
+    for (int64_t t = out->part.begin; t < out->part.end; t++) {
         counts[0] += out->valid[t];
         counts[1] += out->valid[t] && out->norm[t] > 0.0;
     }
-    ORTH_TRY(orth_allreduce(counts, 2, MPI_INT64_T, MPI_SUM, grid->peers));
+    if (grid->n_shard > 1) {
+        ORTH_TRY(gather_part(grid, n, d_model, sizeof *out->x, out->x));
+        ORTH_TRY(gather_part(grid, n, 1, sizeof *out->valid, out->valid));
+        ORTH_TRY(gather_part(grid, n, 1, sizeof *out->norm, out->norm));
+        ORTH_TRY(gather_part(grid, n, 1, sizeof *out->norm_centred, out->norm_centred));
+    }
+    ORTH_TRY(orth_allreduce(counts, 2, MPI_INT64_T, MPI_SUM, grid->world));
     out->n_valid = counts[0];
     out->n_nonzero = counts[1];
     return ORTH_OK;
-}
-
-void orth_batch_centre(orth_batch *batch, const float *b_dec, int64_t d_model)
-{
-    const orth_passes *passes = orth_kernels_get()->passes;
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < batch->n_token; t++) {
-        float *x = batch->x + t * d_model;
-        if (batch->valid[t])
-            batch->norm_centred[t] = sqrt(passes->subtract(b_dec, x, d_model));
-        else {
-            memset(x, 0, (size_t)d_model * sizeof *x);
-            batch->norm_centred[t] = 0.0;
-        }
-    }
 }

@@ -86,16 +86,17 @@ static void combine_lists(const chunk_work *c, const entry_lists *entries)
         }
 }
 
-/* Row by row: as many whole lists at a time as there is room for, or a part of a long one. */
-static void chunk_far(const chunk_work *c)
+/* Row by row the latents `run`: as many whole lists at a time as there is room for, or a part of a
+ * long one. */
+static void add_far(const chunk_work *c, orth_range run)
 {
     const orth_code_transposed *code = c->branch->code;
     int64_t start[ORTH_CHUNK_LATENTS + 1];
-    int64_t i = c->rows.begin, from = code->start[i], end = code->start[c->rows.end];
+    int64_t i = run.begin, from = code->start[i], end = code->start[run.end];
     while (from < end) {
         int64_t first = i, begin = from, n = 0, room = begin + c->scratch->limit;
         start[0] = begin;
-        while (i < c->rows.end) {
+        while (i < run.end) {
             from = code->start[i + 1] < room ? code->start[i + 1] : room;
             start[++n] = from;
             if (from < code->start[i + 1])
@@ -111,8 +112,8 @@ static void chunk_far(const chunk_work *c)
     }
 }
 
-/* Tile by tile. */
-static void chunk_tiles(const chunk_work *c)
+/* Tile by tile those latents of the chunk that are not far. */
+static void add_tiles(const chunk_work *c, const bool *far)
 {
     const orth_code_transposed *code = c->branch->code;
     const int64_t *start = code->start + c->rows.begin;
@@ -120,6 +121,9 @@ static void chunk_tiles(const chunk_work *c)
     orth_tiles tiles;
     entry_lists entries = {0, NULL, &tiles};
     orth_tiles_begin(c->scratch, n_row, start, &tiles);
+    for (int64_t i = 0; i < n_row; i++)
+        if (far[i])
+            c->scratch->at[i] = start[i + 1];
     while (orth_tiles_next(c->scratch, n_row, start, code->token, code->value, n_token, &tiles)) {
         project_lists(c, &entries);
         for (int64_t k = 0; k < tiles.n_tile; k++) {
@@ -134,6 +138,42 @@ static void chunk_tiles(const chunk_work *c)
     }
 }
 
+/*
+ * Which latents of the chunk are taken row by row, and whether any is not. In a tile an entry costs
+ * a third of a far one; but a latent's way through a tile costs as much as that saves with
+ * LATENT_COST entries, and packing the tile, for all latents, as much as with PACK_COST.
+ */
+static bool divide(const chunk_work *c, bool *far)
+{
+    enum { LATENT_COST = 1, PACK_COST = 90 };
+    const int64_t *start = c->branch->code->start + c->rows.begin;
+    int64_t n_tile = (c->batch->n_token + ORTH_TILE_ROWS - 1) / ORTH_TILE_ROWS, saved = 0;
+    for (int64_t i = 0; i < orth_range_size(c->rows); i++) {
+        int64_t gain = start[i + 1] - start[i] - LATENT_COST * n_tile;
+        far[i] = gain <= 0;
+        saved += gain > 0 ? gain : 0;
+    }
+    return saved > PACK_COST * n_tile;
+}
+
+/* A chunk of latents of one branch. */
+static void add_chunk(const chunk_work *c)
+{
+    bool far[ORTH_CHUNK_LATENTS];
+    if (!divide(c, far)) {
+        add_far(c, c->rows);
+        return;
+    }
+    add_tiles(c, far);
+    for (int64_t i = c->rows.begin; i < c->rows.end; i++) {
+        int64_t first = i;
+        while (i < c->rows.end && far[i - c->rows.begin])
+            i++;
+        if (i > first)
+            add_far(c, (orth_range){first, i});
+    }
+}
+
 void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
                          int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
                          orth_block_gradient *out)
@@ -144,14 +184,9 @@ void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const ort
     memset(out->W_dec, 0, (size_t)(n_row * d) * sizeof *out->W_dec);
     memset(out->b_enc, 0, (size_t)n_row * sizeof *out->b_enc);
     for (int b = 0; b < n_branch; b++) {
-        const int64_t *start = branches[b].code->start;
         chunk_work c = {sae, batch, branches + b, rows, scratch->gradient + omp_get_thread_num(),
                         out};
-        double entries = (double)(start[rows.end] - start[rows.begin]);
-        if (entries < ORTH_TILE_SHARE * (double)n_row * (double)batch->n_token)
-            chunk_far(&c);
-        else
-            chunk_tiles(&c);
+        add_chunk(&c);
     }
 }
 

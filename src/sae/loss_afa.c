@@ -21,7 +21,8 @@ orth_status orth_loss_afa(const orth_sae *sae, const orth_batch *batch, const or
         pull[t] = 0.0f;
         if (!batch->valid[t])
             continue;
-        *value += weight * excess * excess;
+        if (t >= batch->part.begin && t < batch->part.end)
+            *value += weight * excess * excess;
         if (norm > 0.0)
             pull[t] = (float)(2.0 * weight * excess / norm);
     }

@@ -16,13 +16,14 @@ static orth_status target_variance(const orth_sae *sae, const orth_batch *batch,
 {
     int64_t d = sae->d_model;
     double squares[2] = {0.0, orth_sum_valid(batch, square)};
-    orth_column_sums(residual, batch->n_token, d, 0, sums);
-    ORTH_TRY(orth_sum_f64(sums, d, sae->grid->peers));
+    int64_t first = batch->part.begin, n = orth_range_size(batch->part);
+    orth_column_sums(residual + first * d, n, d, 0, sums);
+    ORTH_TRY(orth_sum_f64(sums, d, sae->grid->world));
     for (int64_t j = 0; j < d; j++)
         sums[j] /= (double)batch->n_valid;
-    orth_measure_squares(residual, batch->n_token, d, sums, tokens);
+    orth_measure_squares(residual + first * d, n, d, sums, tokens + first);
     squares[0] = orth_sum_valid(batch, tokens);
-    ORTH_TRY(orth_sum_f64(squares, 2, sae->grid->peers));
+    ORTH_TRY(orth_sum_f64(squares, 2, sae->grid->world));
     *variance = squares[0] > CONSTANT_BELOW * squares[1]
                     ? squares[0] / ((double)batch->n_valid * (double)d)
                     : 0.0;

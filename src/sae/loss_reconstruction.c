@@ -3,7 +3,7 @@
 double orth_sum_valid(const orth_batch *batch, const double *values)
 {
     double sum = 0.0;
-    for (int64_t t = 0; t < batch->n_token; t++)
+    for (int64_t t = batch->part.begin; t < batch->part.end; t++)
         sum += batch->valid[t] ? values[t] : 0.0;
     return sum;
 }
@@ -30,7 +30,7 @@ double orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, co
                                 double coefficient)
 {
     double value = 0.0;
-    for (int64_t t = 0; t < batch->n_token; t++)
+    for (int64_t t = batch->part.begin; t < batch->part.end; t++)
         value += coefficient * token_weight(sae, batch, t) * square[t];
     return value;
 }
@@ -38,6 +38,6 @@ double orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, co
 void orth_loss_factors(const orth_sae *sae, const orth_batch *batch, double coefficient,
                        double *factor)
 {
-    for (int64_t t = 0; t < batch->n_token; t++)
+    for (int64_t t = batch->part.begin; t < batch->part.end; t++)
         factor[t] = 2.0 * coefficient * token_weight(sae, batch, t);
 }

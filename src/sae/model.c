@@ -13,14 +13,16 @@ static void params_free(orth_params *params)
     orth_free(params->b_dec);
 }
 
-static orth_status params_create(int64_t n_own, int64_t d_model, const char *what, orth_params *out)
+/* `rows` of the matrices, of n_own latents. */
+static orth_status params_create(int64_t rows, int64_t n_own, int64_t d_model, const char *what,
+                                 orth_params *out)
 {
     int64_t entries;
-    if (__builtin_mul_overflow(n_own, d_model, &entries))
+    if (__builtin_mul_overflow(rows, d_model, &entries))
         return orth_fail(ORTH_ERR_ENVIRONMENT,
                          "%s: %lld x %lld entries cannot be addressed; use more ranks or smaller "
                          "sizes",
-                         what, (long long)n_own, (long long)d_model);
+                         what, (long long)rows, (long long)d_model);
     ORTH_TRY(ORTH_ALLOCATE(entries, what, &out->W_enc));
     ORTH_TRY(ORTH_ALLOCATE(entries, what, &out->W_dec));
     ORTH_TRY(ORTH_ALLOCATE(n_own, what, &out->b_enc));
@@ -29,14 +31,15 @@ static orth_status params_create(int64_t n_own, int64_t d_model, const char *wha
 
 static orth_status arrays_create(orth_sae *sae, bool trainable)
 {
-    int64_t n_own = orth_range_size(sae->own), d = sae->d_model;
-    ORTH_TRY(params_create(n_own, d, "weights", &sae->weights));
+    int64_t n_own = orth_range_size(sae->own), part = orth_range_size(sae->part);
+    int64_t d = sae->d_model;
+    ORTH_TRY(params_create(n_own, n_own, d, "weights", &sae->weights));
     if (!trainable)
         return ORTH_OK;
-    ORTH_TRY(params_create(n_own, d, "first moments", &sae->moment1));
-    ORTH_TRY(params_create(n_own, d, "second moments", &sae->moment2));
+    ORTH_TRY(params_create(part, n_own, d, "first moments", &sae->moment1));
+    ORTH_TRY(params_create(part, n_own, d, "second moments", &sae->moment2));
     if (sae->recipe.ema > 0)
-        ORTH_TRY(params_create(n_own, d, "averaged weights", &sae->average));
+        ORTH_TRY(params_create(part, n_own, d, "averaged weights", &sae->average));
     return ORTH_ALLOCATE(n_own, "counters of dead latents", &sae->steps_since_fired);
 }
 
@@ -50,6 +53,7 @@ orth_status orth_sae_create(const orth_grid *grid, const orth_recipe *recipe, in
     if (sae.recipe.aux_k == 0)
         sae.recipe.aux_k = d_model > 1 ? d_model / 2 : 1;
     sae.own = orth_grid_latents(grid, sae.recipe.n_latent);
+    sae.part = orth_grid_part(grid, sae.recipe.n_latent);
     orth_status status = arrays_create(&sae, trainable);
     if (status == ORTH_OK)
         *out = sae;

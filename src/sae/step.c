@@ -15,12 +15,14 @@ static void measure_decoder(const orth_sae *sae, double *norm)
     orth_measure_norms(sae->weights.W_dec, orth_range_size(sae->own), sae->d_model, norm);
 }
 
-/* x_hat - x = W_dec^T f - (x - b_dec), and the square of each token's. */
+/* x_hat - x = W_dec^T f - (x - b_dec), and the square of each token's; of the own tokens. */
 static orth_status decode_residual(const orth_sae *sae, const orth_code *code, orth_workspace *w,
                                    float *residual, double *square)
 {
+    int64_t first = w->batch.part.begin, at = first * sae->d_model;
     ORTH_TRY(orth_decode(sae, code, &w->dense, residual));
-    orth_measure_difference(w->batch.x, w->batch.n_token, sae->d_model, residual, square);
+    orth_measure_difference(w->batch.x + at, orth_range_size(w->batch.part), sae->d_model,
+                            residual + at, square + first);
     return ORTH_OK;
 }
 
@@ -28,8 +30,7 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
                          orth_phase_timer *timer)
 {
     orth_phase back = orth_phase_enter(timer, ORTH_PHASE_EXCHANGE);
-    ORTH_TRY(orth_batch_exchange(sae->grid, batch, sae->d_model, &w->batch));
-    orth_batch_centre(&w->batch, sae->weights.b_dec, sae->d_model);
+    ORTH_TRY(orth_batch_exchange(sae->grid, batch, sae->weights.b_dec, sae->d_model, &w->batch));
     if (sae->recipe.selection == ORTH_SELECT_TOPAFA) {
         measure_decoder(sae, w->decoder_norm);
         w->selection.decoder_norm = w->decoder_norm;
@@ -49,11 +50,12 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
 /* AuxK: the best dead latents' reconstruction of what is missing, as an error to its target. */
 static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_phase_timer *timer)
 {
-    int64_t n = w->batch.n_token, d = sae->d_model;
+    int64_t n = w->batch.n_token, n_part = orth_range_size(w->batch.part), d = sae->d_model;
+    int64_t first = w->batch.part.begin, at = first * d;
     ORTH_TRY(orth_code_begin(&w->aux_code, n));
     if (w->dead.n_dead == 0) {
-        memcpy(w->aux_error, w->residual, (size_t)(n * d) * sizeof *w->aux_error);
-        memcpy(w->aux_square, w->square, (size_t)n * sizeof *w->aux_square);
+        memcpy(w->aux_error + at, w->residual + at, (size_t)(n_part * d) * sizeof *w->aux_error);
+        memcpy(w->aux_square + first, w->square + first, (size_t)n_part * sizeof *w->aux_square);
         memset(w->aux_code.start, 0, (size_t)(n + 1) * sizeof *w->aux_code.start);
         w->aux_code.n_token = n;
         return orth_code_reserve(&w->aux_code, 0);
@@ -62,7 +64,7 @@ static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_ph
                                 &w->aux_selection, timer));
     orth_phase_enter(timer, ORTH_PHASE_DECODE);
     ORTH_TRY(orth_decode(sae, &w->aux_code, &w->dense, w->aux_error));
-    orth_measure_sum(w->residual, n, d, w->aux_error, w->aux_square);
+    orth_measure_sum(w->residual + at, n_part, d, w->aux_error + at, w->aux_square + first);
     return ORTH_OK;
 }
 
@@ -70,13 +72,14 @@ static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_ph
 static orth_status batch_fvu(const orth_sae *sae, orth_workspace *w, double *fvu)
 {
     int64_t d = sae->d_model;
+    orth_range part = w->batch.part;
     double sums[2] = {orth_sum_valid(&w->batch, w->square), 0.0};
     double mean_square = 0.0;
-    for (int64_t t = 0; t < w->batch.n_token; t++)
+    for (int64_t t = part.begin; t < part.end; t++)
         sums[1] += w->batch.norm_centred[t] * w->batch.norm_centred[t];
-    orth_column_sums(w->batch.x, w->batch.n_token, d, 0, w->sums);
-    ORTH_TRY(orth_sum_f64(w->sums, d, sae->grid->peers));
-    ORTH_TRY(orth_sum_f64(sums, 2, sae->grid->peers));
+    orth_column_sums(w->batch.x + part.begin * d, orth_range_size(part), d, 0, w->sums);
+    ORTH_TRY(orth_sum_f64(w->sums, d, sae->grid->world));
+    ORTH_TRY(orth_sum_f64(sums, 2, sae->grid->world));
     for (int64_t j = 0; j < d; j++)
         mean_square += w->sums[j] * w->sums[j] / (double)w->batch.n_valid;
     *fvu = sums[0] / (sums[1] - mean_square);
@@ -94,38 +97,52 @@ static orth_status losses(orth_sae *sae, orth_workspace *w, orth_terms *terms)
                                w->aux_square, w->sums, w->factor, &w->aux_scale, values + 2));
     if (sae->recipe.afa_coefficient > 0.0)
         ORTH_TRY(orth_loss_afa(sae, &w->batch, &w->code, w->factor, w->pull, values + 3));
-    ORTH_TRY(orth_sum_f64(values, 4, sae->grid->peers));
+    ORTH_TRY(orth_sum_f64(values, 4, sae->grid->world));
     *terms = (orth_terms){.mse = values[0] + values[1], .aux = values[2], .afa = values[3]};
     return ORTH_OK;
 }
 
-/* The gradients to the reconstructions in the place of the residuals, and the sum of those that
- * reach the decoder bias, once for each token group. */
+/* The gradients to the reconstructions in the place of the own tokens' residuals, and the sum of
+ * those that reach the decoder bias. */
 static void upstream_gradients(const orth_sae *sae, orth_workspace *w)
 {
-    int64_t d = sae->d_model, n = w->batch.n_token;
-    memset(w->learner.b_dec, 0, (size_t)d * sizeof *w->learner.b_dec);
+    orth_range part = w->batch.part;
+    int64_t d = sae->d_model, n = orth_range_size(part), at = part.begin * d;
+    double *factor = w->factor + part.begin, *b_dec = w->learner.b_dec;
+    memset(b_dec, 0, (size_t)d * sizeof *b_dec);
     orth_loss_factors(sae, &w->batch, 1.0, w->factor);
-    orth_scale_rows(w->factor, w->residual, n, d, w->learner.b_dec);
+    orth_scale_rows(factor, w->residual + at, n, d, b_dec);
     if (w->multi_residual) {
         orth_loss_factors(sae, &w->batch, MULTI_COEFFICIENT, w->factor);
-        orth_scale_rows(w->factor, w->multi_residual, n, d, w->learner.b_dec);
+        orth_scale_rows(factor, w->multi_residual + at, n, d, b_dec);
     }
     if (w->aux_error) {
-        for (int64_t t = 0; t < n; t++)
+        for (int64_t t = part.begin; t < part.end; t++)
             w->factor[t] = w->batch.valid[t] ? 2.0 * w->aux_scale : 0.0;
-        orth_scale_rows(w->factor, w->aux_error, n, d, w->learner.b_dec);
+        orth_scale_rows(factor, w->aux_error + at, n, d, b_dec);
     }
     /* The top-AFA code does not detach the residual that AuxK explains. */
     if (w->aux_error && sae->recipe.aux == ORTH_AUX_TOPAFA && w->dead.n_dead > 0)
-        orth_measure_sum(w->aux_error, n, d, w->residual, w->factor);
-    if (sae->grid->shard_index != 0)
-        memset(w->learner.b_dec, 0, (size_t)d * sizeof *w->learner.b_dec);
+        orth_measure_sum(w->aux_error + at, n, d, w->residual + at, factor);
 }
 
-static orth_status add_branch(const orth_sae *sae, const orth_code *code, const float *upstream,
+/* Every rank of the token group needs the gradients of all its tokens. */
+static orth_status gather_upstream(const orth_sae *sae, const orth_batch *batch, float *upstream)
+{
+    int shards = sae->grid->n_shard;
+    int64_t counts[shards], d = sae->d_model;
+    if (shards == 1)
+        return ORTH_OK;
+    for (int s = 0; s < shards; s++)
+        counts[s] = orth_range_size(orth_partition(batch->n_token, shards, s)) * d;
+    return orth_allgather(upstream + batch->part.begin * d, counts, sizeof *upstream, upstream,
+                          sae->grid->group);
+}
+
+static orth_status add_branch(const orth_sae *sae, const orth_code *code, float *upstream,
                               const float *pull, orth_code_transposed *columns, orth_workspace *w)
 {
+    ORTH_TRY(gather_upstream(sae, &w->batch, upstream));
     ORTH_TRY(orth_code_transpose(code, orth_range_size(sae->own), columns));
     w->branches[w->n_branch] = (orth_branch){columns, upstream, pull};
     w->bounds[w->n_branch++] = (orth_bound_branch){code, upstream, pull};

@@ -9,7 +9,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { CHUNK = ORTH_CHUNK_LATENTS, BAND = ORTH_BAND_CHUNKS * CHUNK, COLUMNS = 64 };
+enum { CHUNK = ORTH_CHUNK_LATENTS, BAND = ORTH_BAND_CHUNKS * CHUNK, PIECE = 16, COLUMNS = 64 };
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -30,20 +30,31 @@ static void block_free(orth_block_gradient *block)
     orth_free(block->b_enc);
 }
 
+/* Pieces of the own part in a bucket, which threads share for the update. */
+static int64_t pieces_of(const orth_buckets *buckets)
+{
+    return buckets->per_part * orth_partition_largest(buckets->chunk, PIECE);
+}
+
 static orth_status create_local(const orth_sae *sae, int64_t n_token, orth_learner *out)
 {
     int64_t n_own = orth_range_size(sae->own), d = sae->d_model, threads = omp_get_max_threads();
-    ORTH_TRY(ORTH_ALLOCATE(threads * CHUNK * 2 * d, "gradient of a chunk", &out->chunks));
-    if (sae->grid->n_group > 1)
-        ORTH_TRY(block_create(smaller(BAND, n_own), d, "gradient of a bucket", &out->bucket));
+    int64_t partials = ORTH_BAND_CHUNKS;
+    if (sae->grid->n_group > 1) {
+        ORTH_TRY(orth_buckets_create(sae, &out->buckets));
+        if (pieces_of(&out->buckets) > partials)
+            partials = pieces_of(&out->buckets);
+    } else {
+        ORTH_TRY(ORTH_ALLOCATE(threads * CHUNK * 2 * d, "gradient of a chunk", &out->chunks));
+    }
     if (sae->recipe.clip > 0.0) {
-        ORTH_TRY(block_create(n_own, d, "gradient", &out->held));
+        ORTH_TRY(block_create(orth_range_size(sae->part), d, "gradient", &out->held));
         ORTH_TRY(ORTH_ALLOCATE(2 * n_token, "token norms", &out->tokens));
     }
     ORTH_TRY(ORTH_ALLOCATE(n_own, "gradient of b_enc", &out->bias));
     ORTH_TRY(ORTH_ALLOCATE(threads * n_token, "gradient", &out->values));
     ORTH_TRY(ORTH_ALLOCATE(d, "gradient of b_dec", &out->b_dec));
-    ORTH_TRY(ORTH_ALLOCATE(ORTH_BAND_CHUNKS * d, "gradient of b_dec", &out->partial));
+    ORTH_TRY(ORTH_ALLOCATE(partials * d, "gradient of b_dec", &out->partial));
     return ORTH_ALLOCATE(n_own, "gradient", &out->square);
 }
 
@@ -60,7 +71,7 @@ orth_status orth_learner_create(const orth_sae *sae, int64_t n_token, orth_learn
 
 void orth_learner_free(orth_learner *learner)
 {
-    block_free(&learner->bucket);
+    orth_buckets_free(&learner->buckets);
     block_free(&learner->held);
     void *blocks[] = {learner->chunks,  learner->bias,   learner->values, learner->b_dec,
                       learner->partial, learner->square, learner->tokens};
@@ -111,16 +122,13 @@ static double normalise_and_project(float *w, float *g, int64_t d)
     return passes->project(passes->scale_dot(1.0 / sqrt(square), w, g, d), w, g, d);
 }
 
-/* Up to the clip, of the chunk `rows` of the own shard: projection where the recipe has it before,
- * the squared norm of each row, and the part of b_dec's gradient that enters through x - b_dec:
- * minus g_i W_enc,i. */
-static void measure_chunk(orth_sae *sae, orth_range rows, const orth_block_gradient *g,
-                          double *partial, orth_learner *learner)
+/* Up to the clip, of a few rows of the own shard with their whole gradient: projection where the
+ * recipe has it before, the squared norm of each row, and the part of b_dec's gradient that enters
+ * through x - b_dec: minus g_i W_enc,i. */
+static void measure_rows(orth_sae *sae, orth_range rows, const orth_block_gradient *g,
+                         double *partial, orth_learner *learner)
 {
     const orth_passes *passes = orth_kernels_get()->passes;
-    const orth_grid *grid = sae->grid;
-    /* Token groups have the same sums: each brings a part. */
-    orth_range part = orth_partition(orth_range_size(sae->own), grid->n_group, grid->group_index);
     int64_t d = sae->d_model;
     memset(partial, 0, (size_t)d * sizeof *partial);
     for (int64_t i = rows.begin; i < rows.end; i++) {
@@ -133,8 +141,7 @@ static void measure_chunk(orth_sae *sae, orth_range rows, const orth_block_gradi
         else
             square = passes->dot(g_dec, g_dec, d);
         learner->square[i] = passes->dot(g_enc, g_enc, d) + square + in_norm * in_norm;
-        if (i >= part.begin && i < part.end)
-            passes->accumulate(-bias, sae->weights.W_enc + i * d, partial, d);
+        passes->accumulate(-bias, sae->weights.W_enc + i * d, partial, d);
         learner->bias[i] = g->b_enc[at];
     }
 }
@@ -154,21 +161,21 @@ static void update_array(const orth_sae *sae, const update_plan *plan, int64_t n
     orth_kernels_get()->adam(n, g, factor, &plan->adam, w, m, v);
 }
 
-/* From the clip on, of a chunk's rows of both matrices. */
-static void update_chunk(orth_sae *sae, const update_plan *plan, orth_range rows,
-                         const orth_block_gradient *g, float factor)
+/* From the clip on, of rows of both matrices. Moments are there from the own part's first on. */
+static void update_rows(orth_sae *sae, const update_plan *plan, orth_range rows,
+                        const orth_block_gradient *g, float factor)
 {
-    int64_t d = sae->d_model;
+    int64_t d = sae->d_model, part = sae->part.begin - sae->own.begin;
     orth_params *w = &sae->weights, *e = &sae->average, *m = &sae->moment1, *v = &sae->moment2;
     bool averaged = sae->recipe.ema > 0.0;
     for (int64_t i = rows.begin; i < rows.end; i++) {
-        int64_t at = (i - rows.begin) * d;
+        int64_t at = (i - rows.begin) * d, row = i * d, own = (i - part) * d;
         if (sae->recipe.decoder == ORTH_DECODER_TOPAFA)
-            normalise_and_project(w->W_dec + i * d, g->W_dec + at, d);
-        update_array(sae, plan, d, g->W_enc + at, factor, w->W_enc + i * d,
-                     averaged ? e->W_enc + i * d : NULL, m->W_enc + i * d, v->W_enc + i * d);
-        update_array(sae, plan, d, g->W_dec + at, factor, w->W_dec + i * d,
-                     averaged ? e->W_dec + i * d : NULL, m->W_dec + i * d, v->W_dec + i * d);
+            normalise_and_project(w->W_dec + row, g->W_dec + at, d);
+        update_array(sae, plan, d, g->W_enc + at, factor, w->W_enc + row,
+                     averaged ? e->W_enc + own : NULL, m->W_enc + own, v->W_enc + own);
+        update_array(sae, plan, d, g->W_dec + at, factor, w->W_dec + row,
+                     averaged ? e->W_dec + own : NULL, m->W_dec + own, v->W_dec + own);
     }
 }
 
@@ -192,13 +199,6 @@ static void update_b_dec(orth_sae *sae, const update_plan *plan, float factor, c
                      sae->recipe.ema > 0.0 ? sae->average.b_dec + j : NULL, sae->moment1.b_dec + j,
                      sae->moment2.b_dec + j);
     }
-}
-
-/* Part of a block. */
-static orth_block_gradient rows_of(const orth_block_gradient *block, int64_t first, int64_t d)
-{
-    return (orth_block_gradient){block->W_enc + first * d, block->W_dec + first * d,
-                                 block->b_enc + first};
 }
 
 /** What the parts of a step's update share. */
@@ -226,7 +226,7 @@ static orth_block_gradient place_of(const pass *p, orth_range rows, float *bias)
 {
     int64_t d = p->sae->d_model;
     if (p->held)
-        return rows_of(&p->learner->held, rows.begin, d);
+        return orth_block_rows(&p->learner->held, rows.begin, d);
     float *mine = p->learner->chunks + (int64_t)omp_get_thread_num() * CHUNK * 2 * d;
     return (orth_block_gradient){mine, mine + CHUNK * d, bias};
 }
@@ -240,9 +240,9 @@ static void pass_chunk(const pass *p, orth_range rows, double *partial)
     orth_gradient_chunk(p->sae, p->batch, p->branches, p->n_branch, rows, p->scratch,
                         p->learner->values, &g);
     enter(p, ORTH_PHASE_UPDATE);
-    measure_chunk(p->sae, rows, &g, partial, p->learner);
+    measure_rows(p->sae, rows, &g, partial, p->learner);
     if (!p->held)
-        update_chunk(p->sae, &p->plan, rows, &g, 1.0f);
+        update_rows(p->sae, &p->plan, rows, &g, 1.0f);
 }
 
 /* Add what the chunks of a band give to b_dec, chunk after chunk. */
@@ -270,45 +270,128 @@ static void pass_band(const pass *p, orth_range band)
     }
 }
 
-/* The same with several token groups: the band's gradient is summed before it is used. */
-static orth_status pass_band_summed(const pass *p, orth_range band)
+/* The gradient of one bucket, and off with it. */
+static orth_status make_bucket(const pass *p, int64_t bucket)
 {
-    int64_t d = p->sae->d_model, n = orth_range_size(band);
-    orth_block_gradient block =
-        p->held ? rows_of(&p->learner->held, band.begin, d) : p->learner->bucket;
-    MPI_Comm peers = p->sae->grid->peers;
+    orth_buckets *buckets = &p->learner->buckets;
+    int64_t chunks = p->sae->grid->n_group * buckets->per_part;
+    orth_status moved = ORTH_OK;
     orth_phase_enter(p->timer, ORTH_PHASE_GRADIENT);
-    orth_gradient_block(p->sae, p->batch, p->branches, p->n_branch, band, p->scratch,
-                        p->learner->values, &block);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < chunks; i++) {
+        int peer = (int)(i / buckets->per_part);
+        int64_t c = i % buckets->per_part;
+        orth_range rows = orth_bucket_rows(p->sae, buckets, bucket, peer, c);
+        orth_block_gradient g = orth_bucket_place(p->sae, buckets, bucket, peer, c);
+        if (orth_range_size(rows) > 0)
+            orth_gradient_chunk(p->sae, p->batch, p->branches, p->n_branch, rows, p->scratch,
+                                p->learner->values, &g);
+        if (omp_get_thread_num() == 0 && moved == ORTH_OK)
+            moved = orth_buckets_progress(buckets);
+    }
+    ORTH_TRY(moved);
+    return orth_bucket_send(p->sae, buckets, bucket);
+}
+
+/* A few rows of the own part, whose gradients are here from all groups. */
+static void use_piece(const pass *p, int64_t bucket, int64_t piece, double *partial)
+{
+    const orth_buckets *buckets = &p->learner->buckets;
+    orth_sae *sae = p->sae;
+    int own = sae->grid->group_index;
+    int64_t d = sae->d_model, pieces = orth_partition_largest(buckets->chunk, PIECE);
+    int64_t c = piece / pieces, first = piece % pieces * PIECE;
+    orth_range chunk = orth_bucket_rows(sae, buckets, bucket, own, c);
+    orth_range rows = {smaller(chunk.begin + first, chunk.end),
+                       smaller(chunk.begin + first + PIECE, chunk.end)};
+    orth_block_gradient place = orth_bucket_place(sae, buckets, bucket, own, c), g;
+    if (p->held)
+        g = orth_block_rows(&p->learner->held, rows.begin - (sae->part.begin - sae->own.begin), d);
+    else
+        g = orth_block_rows(&place, rows.begin - chunk.begin, d);
+    orth_bucket_sum(sae, buckets, bucket, c,
+                    (orth_range){rows.begin - chunk.begin, rows.end - chunk.begin}, &g);
+    measure_rows(sae, rows, &g, partial, p->learner);
+    if (!p->held)
+        update_rows(sae, &p->plan, rows, &g, 1.0f);
+}
+
+/* Sum a bucket over the groups and update the own part's rows of it, while the next one is under
+ * way. */
+static orth_status use_bucket(const pass *p, int64_t bucket)
+{
+    orth_buckets *buckets = &p->learner->buckets;
+    int64_t pieces = pieces_of(buckets), d = p->sae->d_model;
+    orth_status moved = ORTH_OK;
     orth_phase_enter(p->timer, ORTH_PHASE_REDUCE);
-    ORTH_TRY(orth_sum_f32(block.W_enc, n * d, peers));
-    ORTH_TRY(orth_sum_f32(block.W_dec, n * d, peers));
-    ORTH_TRY(orth_sum_f32(block.b_enc, n, peers));
+    ORTH_TRY(orth_bucket_wait(buckets, bucket));
     orth_phase_enter(p->timer, ORTH_PHASE_UPDATE);
 #pragma omp parallel
     {
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < n; i += CHUNK) {
-            orth_range rows = {band.begin + i, band.begin + smaller(i + CHUNK, n)};
-            orth_block_gradient g = rows_of(&block, i, d);
-            measure_chunk(p->sae, rows, &g, p->learner->partial + i / CHUNK * d, p->learner);
-            if (!p->held)
-                update_chunk(p->sae, &p->plan, rows, &g, 1.0f);
+        for (int64_t i = 0; i < pieces; i++) {
+            use_piece(p, bucket, i, p->learner->partial + i * d);
+            if (omp_get_thread_num() == 0 && moved == ORTH_OK)
+                moved = orth_buckets_progress(buckets);
         }
-        fold_partials(p, (n + CHUNK - 1) / CHUNK);
+        fold_partials(p, pieces);
     }
-    return ORTH_OK;
+    ORTH_TRY(moved);
+    return p->held ? ORTH_OK : orth_bucket_share(p->sae, buckets, bucket);
+}
+
+/* The same shard of several token groups: a bucket is made while the one before is under way. */
+static orth_status pass_buckets(const pass *p)
+{
+    orth_buckets *buckets = &p->learner->buckets;
+    for (int64_t bucket = 0; bucket <= buckets->count; bucket++) {
+        if (bucket < buckets->count)
+            ORTH_TRY(make_bucket(p, bucket));
+        if (bucket > 0)
+            ORTH_TRY(use_bucket(p, bucket - 1));
+    }
+    orth_phase_enter(p->timer, ORTH_PHASE_REDUCE);
+    return orth_buckets_finish(buckets);
+}
+
+/* The only token group: no chunk waits for anything. */
+static void pass_bands(const pass *p)
+{
+    int64_t n_own = orth_range_size(p->sae->own);
+    for (int64_t first = 0; first < n_own; first += BAND)
+        pass_band(p, (orth_range){first, smaller(first + BAND, n_own)});
+}
+
+/* Bring together what each peer has of its part: `count` values a row. */
+static orth_status gather_parts(const orth_sae *sae, int64_t count, float *rows)
+{
+    int groups = sae->grid->n_group;
+    int64_t n_own = orth_range_size(sae->own), counts[groups];
+    for (int g = 0; g < groups; g++)
+        counts[g] = orth_range_size(orth_partition(n_own, groups, g)) * count;
+    return orth_allgather(rows + (sae->part.begin - sae->own.begin) * count, counts, sizeof *rows,
+                          rows, sae->grid->peers);
 }
 
 /* What was held, when the clip factor is known. */
-static void update_held(const pass *p, float factor)
+static orth_status update_held(const pass *p, float factor)
 {
-    int64_t d = p->sae->d_model, n_own = orth_range_size(p->sae->own);
+    orth_sae *sae = p->sae;
+    int64_t d = sae->d_model, first = sae->part.begin - sae->own.begin;
+    int64_t n_part = orth_range_size(sae->part);
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n_own; i += CHUNK) {
-        orth_block_gradient g = rows_of(&p->learner->held, i, d);
-        update_chunk(p->sae, &p->plan, (orth_range){i, smaller(i + CHUNK, n_own)}, &g, factor);
+    for (int64_t i = 0; i < n_part; i += PIECE) {
+        orth_block_gradient g = orth_block_rows(&p->learner->held, i, d);
+        orth_range rows = {first + i, first + smaller(i + PIECE, n_part)};
+        update_rows(sae, &p->plan, rows, &g, factor);
     }
+    if (sae->grid->n_group == 1)
+        return ORTH_OK;
+    orth_phase_enter(p->timer, ORTH_PHASE_REDUCE);
+    ORTH_TRY(gather_parts(sae, d, sae->weights.W_enc));
+    ORTH_TRY(gather_parts(sae, d, sae->weights.W_dec));
+    orth_phase_enter(p->timer, ORTH_PHASE_UPDATE);
+    return ORTH_OK;
 }
 
 /* The top-AFA code adds this to the norm that it divides by. */
@@ -330,27 +413,13 @@ static float clip_factor(const orth_recipe *recipe, double norm)
 static orth_status global_norm(const orth_sae *sae, orth_learner *learner, double *grad_norm)
 {
     double square = 0.0;
-    for (int64_t i = 0; i < orth_range_size(sae->own); i++)
-        square += learner->square[i];
+    for (int64_t i = sae->part.begin; i < sae->part.end; i++)
+        square += learner->square[i - sae->own.begin];
     ORTH_TRY(orth_sum_f64(learner->b_dec, sae->d_model, sae->grid->world));
-    ORTH_TRY(orth_sum_f64(&square, 1, sae->grid->group));
+    ORTH_TRY(orth_sum_f64(&square, 1, sae->grid->world));
     for (int64_t j = 0; j < sae->d_model; j++)
         square += learner->b_dec[j] * learner->b_dec[j];
     *grad_norm = sqrt(square);
-    return ORTH_OK;
-}
-
-static orth_status pass_all(const pass *p)
-{
-    int64_t n_own = orth_range_size(p->sae->own);
-    bool summed = p->sae->grid->n_group > 1;
-    for (int64_t first = 0; first < n_own; first += BAND) {
-        orth_range band = {first, smaller(first + BAND, n_own)};
-        if (summed)
-            ORTH_TRY(pass_band_summed(p, band));
-        else
-            pass_band(p, band);
-    }
     return ORTH_OK;
 }
 
@@ -363,13 +432,18 @@ orth_status orth_gradient_update(orth_sae *sae, const orth_batch *batch,
               false};
     p.held = sae->recipe.clip > 0.0 && !(clip_divisor(&sae->recipe, bound) <= sae->recipe.clip);
     orth_phase back = orth_phase_enter(timer, ORTH_PHASE_GRADIENT);
-    ORTH_TRY(pass_all(&p));
+    if (sae->grid->n_group > 1) {
+        ORTH_TRY(pass_buckets(&p));
+        ORTH_TRY(gather_parts(sae, 1, learner->bias));
+    } else {
+        pass_bands(&p);
+    }
     orth_phase_enter(timer, ORTH_PHASE_REDUCE);
     ORTH_TRY(global_norm(sae, learner, grad_norm));
     orth_phase_enter(timer, ORTH_PHASE_UPDATE);
     float factor = p.held ? clip_factor(&sae->recipe, *grad_norm) : 1.0f;
     if (p.held)
-        update_held(&p, factor);
+        ORTH_TRY(update_held(&p, factor));
     update_b_enc(sae, &p.plan, factor, learner->bias);
     update_b_dec(sae, &p.plan, factor, learner->b_dec);
     sae->step++;

@@ -135,9 +135,9 @@ class Answers(Plan):
         for name, value in memory.items():
             if name in plan["memory"]:
                 self.assertEqual(value, f"{plan['memory'][name] / 2**20:.1f}", name)
-        self.assertEqual(set(memory) - set(plan["memory"]), {"AuxK"})
+        self.assertEqual(set(memory) - set(plan["memory"]), {"AuxK", "clip"})
         self.assertAlmostEqual(sum(plan["memory"][name] for name in memory
-                                   if name not in ("total", "AuxK", "node")),
+                                   if name not in ("total", "AuxK", "clip", "node")),
                                plan["memory"]["total"], delta=1)
         times = section["time of a step, ms (rough)"]
         for name, value in times.items():
@@ -151,7 +151,7 @@ class Answers(Plan):
                 planned = step[name] if name == "total" else sum(step[name].values())
                 self.assertEqual(int(value), planned, name)
         self.assertIn("train.clip", done.stdout)
-        self.assertTrue(plan["memory"]["gradient_held"])
+        self.assertGreater(plan["memory"]["held_gradient"], 0)
         self.assertEqual([(a["n_group"], a["n_shard"]) for a in plan["alternatives"]],
                          [(4, 1), (2, 2), (1, 4)])
         chosen = [line for line in lines if line.endswith("chosen")]
@@ -184,7 +184,8 @@ class Answers(Plan):
                             {"density": 0.5, "gflops": 80 * scale}],
                  "gradient": [{"density": 0.5, "gflops": 90 * scale},
                               {"density": 0.001, "gflops": 12 * scale}]}
-        machine = {"cores": 4, "threads": 4, "isa": "avx2", "allreduce_gbs": 3 * scale, **machine}
+        machine = {"cores": 4, "threads": 4, "isa": "avx2", "allreduce_gbs": 3 * scale,
+                   "sgemm_gflops": 110 * scale, **machine}
         with open(self.path("bench.json"), "w") as file:
             json.dump({"machine": machine, "rates": rates, "steps": []}, file)
         return self.path("bench.json")
@@ -260,12 +261,12 @@ class Answers(Plan):
         plan, done = self.plan(16, *words, config=config, code=2)
         self.check_failure(done, 2, "memory", "nodes")
         config = self.write_config(run__dir="run", run__steps=10, model__n_latent=2**20,
-                                   aux__variant="none", train__batch=1_420_000)
-        words = ["--d-model", 512, "--memory", 30]
+                                   aux__variant="none", train__batch=1_380_000)
+        words = ["--d-model", 512, "--memory", 24.2]
         plan, done = self.plan(2, *words, config=config, code=2)
-        self.assertEqual([a["fits"] for a in plan["alternatives"]], [False, True])
-        self.check_failure(done, 2, "grid.n_shard=2")
-        plan, _ = self.plan(2, *words, "--set", "grid.n_shard=2", config=config)
+        self.assertEqual([a["fits"] for a in plan["alternatives"]], [True, False])
+        self.check_failure(done, 2, "grid.n_shard=1")
+        plan, _ = self.plan(2, *words, "--set", "grid.n_shard=1", config=config)
         self.assertTrue(plan["grid"]["fits"])
 
 

@@ -1,9 +1,11 @@
 /* Keys: their order, the k-th largest against a sort, the filter. */
 #include "check_mpi.h"
+#include "values.h"
 
 #include <orthant/base/random.h>
 #include <orthant/kern/keys.h>
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,10 +47,48 @@ static void check_kth(int64_t n, int kind, int64_t k)
     qsort(sorted, (size_t)n, sizeof *sorted, descending);
     uint64_t found = orth_keys_kth(keys, n, k);
     ck_assert_msg(found == sorted[k - 1], "n %d, k %d, kind %d", (int)n, (int)k, kind);
-    /* Reordered, not changed. */
-    qsort(keys, (size_t)n, sizeof *keys, descending);
-    ck_assert(memcmp(keys, sorted, (size_t)n * sizeof *keys) == 0);
 }
+
+/* One set's filter against a plain one; what lies behind the keys stays. */
+static void check_keep(int64_t (*keep)(uint64_t *, int64_t, uint64_t), int64_t n, int kind,
+                       uint64_t cut, bool from)
+{
+    uint64_t keys[MOST + 1], given[MOST];
+    int64_t at = 0;
+    fill_keys(given, n, kind);
+    memcpy(keys, given, sizeof given);
+    keys[n] = 77;
+    int64_t kept = keep(keys, n, cut);
+    for (int64_t i = 0; i < n; i++)
+        if ((given[i] >= cut) == from) {
+            ck_assert(at < kept && keys[at] == given[i]);
+            at++;
+        }
+    ck_assert_int_eq(at, kept);
+    ck_assert_uint_eq(keys[n], 77);
+}
+
+START_TEST(every_set_counts_and_keeps_alike)
+{
+    const orth_kernels *sets[KERNEL_SETS];
+    for (int s = 0; s < kernel_sets(sets); s++)
+        for (int kind = 0; kind < 6; kind++)
+            for (int64_t n = 0; n < 70; n++) {
+                uint64_t keys[MOST] = {0};
+                int64_t above = 0, same = 0, equal;
+                fill_keys(keys, n, kind);
+                uint64_t pivot = keys[n / 2];
+                for (int64_t i = 0; i < n; i++) {
+                    above += keys[i] > pivot;
+                    same += keys[i] == pivot;
+                }
+                ck_assert_int_eq(sets[s]->keys->count(keys, n, pivot, &equal), above);
+                ck_assert_int_eq(equal, same);
+                check_keep(sets[s]->keys->keep_from, n, kind, pivot, true);
+                check_keep(sets[s]->keys->keep_below, n, kind, pivot, false);
+            }
+}
+END_TEST
 
 START_TEST(the_kth_is_that_of_a_sort)
 {
@@ -87,6 +127,7 @@ static Suite *make(void)
     Suite *suite = suite_create("keys");
     TCase *cases = tcase_create("keys");
     tcase_add_test(cases, keys_order_values_then_lower_latents);
+    tcase_add_test(cases, every_set_counts_and_keeps_alike);
     tcase_add_test(cases, the_kth_is_that_of_a_sort);
     tcase_add_test(cases, the_filter_keeps_order);
     suite_add_tcase(suite, cases);

@@ -75,22 +75,55 @@ START_TEST(float_sums_in_rank_order)
 }
 END_TEST
 
+/* Pieces of every length: none, a few, more than one step. */
+START_TEST(scattered_sums_in_rank_order)
+{
+    static const int64_t lengths[] = {3, 0, 700001, 1};
+    int64_t counts[64], total = 0, begin = 0;
+    for (int shift = 0; shift < 4; shift++) {
+        total = begin = 0;
+        for (int r = 0; r < size; r++) {
+            counts[r] = lengths[(r + shift) % 4];
+            begin += r < rank ? counts[r] : 0;
+            total += counts[r];
+        }
+        float *data = NULL;
+        ck_assert_int_eq(ORTH_ALLOCATE(total, "test", &data), ORTH_OK);
+        for (int64_t i = 0; i < total; i++)
+            data[i] = float_of(rank, i);
+        ck_agree(orth_reduce_scatter_f32(data, counts, MPI_COMM_WORLD) == ORTH_OK);
+        bool same = true;
+        for (int64_t i = 0; i < total; i++) {
+            bool own = i >= begin && i < begin + counts[rank];
+            float sum = float_of(own ? 0 : rank, i);
+            for (int r = 1; r < size && own; r++)
+                sum += float_of(r, i);
+            same = same && memcmp(&sum, &data[i], sizeof sum) == 0;
+        }
+        ck_agree(same);
+        orth_free(data);
+    }
+}
+END_TEST
+
 START_TEST(double_sums_in_rank_order)
 {
     double *data = NULL;
-    const int64_t count = 300001;
-    ck_assert_int_eq(ORTH_ALLOCATE(count, "test", &data), ORTH_OK);
-    for (int64_t i = 0; i < count; i++)
-        data[i] = 1.0 / (double)(value_of(rank, i) | 1);
-    ck_agree(orth_sum_f64(data, count, MPI_COMM_WORLD) == ORTH_OK);
-    bool same = true;
-    for (int64_t i = 0; i < count; i++) {
-        double sum = 1.0 / (double)(value_of(0, i) | 1);
-        for (int r = 1; r < size; r++)
-            sum += 1.0 / (double)(value_of(r, i) | 1);
-        same = same && memcmp(&sum, &data[i], sizeof sum) == 0;
+    static const int64_t counts[] = {1, 7, 1000, 4096, 300001};
+    ck_assert_int_eq(ORTH_ALLOCATE(counts[4], "test", &data), ORTH_OK);
+    for (int c = 0; c < 5; c++) {
+        for (int64_t i = 0; i < counts[c]; i++)
+            data[i] = 1.0 / (double)(value_of(rank, i) | 1);
+        ck_agree(orth_sum_f64(data, counts[c], MPI_COMM_WORLD) == ORTH_OK);
+        bool same = true;
+        for (int64_t i = 0; i < counts[c]; i++) {
+            double sum = 1.0 / (double)(value_of(0, i) | 1);
+            for (int r = 1; r < size; r++)
+                sum += 1.0 / (double)(value_of(r, i) | 1);
+            same = same && memcmp(&sum, &data[i], sizeof sum) == 0;
+        }
+        ck_agree(same);
     }
-    ck_agree(same);
     orth_free(data);
 }
 END_TEST
@@ -205,6 +238,7 @@ static Suite *make(void)
     tcase_set_timeout(cases, 120);
     tcase_add_test(cases, reduce_and_broadcast);
     tcase_add_test(cases, float_sums_in_rank_order);
+    tcase_add_test(cases, scattered_sums_in_rank_order);
     tcase_add_test(cases, double_sums_in_rank_order);
     tcase_add_test(cases, gather_uneven_pieces);
     tcase_add_test(cases, exchange_uneven_pieces);

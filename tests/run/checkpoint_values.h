@@ -39,8 +39,10 @@ static bool floats(float *data, int array, int64_t first, int64_t count, int64_t
 static bool params(orth_params *p, int array, const orth_sae *sae, bool fill)
 {
     int64_t d = sae->d_model, n = orth_range_size(sae->own), first = sae->own.begin;
-    return floats(p->W_enc, array, first * d, n * d, sae->step, fill) &&
-           floats(p->W_dec, array + 1, first * d, n * d, sae->step, fill) &&
+    orth_range rows = p == &sae->weights ? sae->own : sae->part;
+    int64_t count = orth_range_size(rows) * d;
+    return floats(p->W_enc, array, rows.begin * d, count, sae->step, fill) &&
+           floats(p->W_dec, array + 1, rows.begin * d, count, sae->step, fill) &&
            floats(p->b_enc, array + 2, first, n, sae->step, fill) &&
            floats(p->b_dec, array + 3, 0, d, sae->step, fill);
 }

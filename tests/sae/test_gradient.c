@@ -136,7 +136,7 @@ static void check_gradient(const rig *r, const plain *p, const double *wanted, c
 {
     const orth_params *g = &r->sae.moment1;
     int64_t size = p->n * p->d;
-    orth_range own = r->sae.own, entries = {own.begin * p->d, own.end * p->d};
+    orth_range own = r->sae.own, entries = {r->sae.part.begin * p->d, r->sae.part.end * p->d};
     double off[4] = {distance(g->W_enc, wanted, entries),
                      distance(g->W_dec, wanted + size, entries),
                      distance(g->b_enc, wanted + 2 * size, own),

@@ -106,7 +106,7 @@ static void check_grid(const orth_recipe *recipe, const initial *whole, int n_gr
     bool untouched = part.sae.step == 0;
     for (int64_t i = 0; i < n; i++)
         untouched = untouched && part.sae.steps_since_fired[i] == 0;
-    for (int64_t j = 0; j < n * WIDTH; j++)
+    for (int64_t j = 0; j < orth_range_size(part.sae.part) * WIDTH; j++)
         untouched = untouched && part.sae.moment1.W_enc[j] == 0.0f;
     ck_agree(untouched);
     close_initial(&part);

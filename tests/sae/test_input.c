@@ -91,17 +91,18 @@ static void check_batch(const plain *p, int n_group, int n_shard, int64_t n_nonz
     rig_open(p, &recipe, n_group, n_shard, &r);
     orth_batch *batch = &r.workspace.batch;
     rig_load(p, &r);
-    ck_agree(orth_batch_exchange(&r.grid, p->n_token, p->d, batch) == ORTH_OK);
+    ck_agree(orth_batch_exchange(&r.grid, p->n_token, p->b_dec, p->d, batch) == ORTH_OK);
     orth_range tokens = orth_grid_tokens(&r.grid, p->n_token);
-    int64_t n = orth_range_size(tokens), size = n * p->d;
+    orth_range reads = orth_grid_reads(&r.grid, p->n_token);
+    int64_t n = orth_range_size(tokens);
     ck_agree(batch->n_token == n && batch->first_token == tokens.begin);
     ck_agree(batch->n_valid == plain_n_valid(p) && batch->n_nonzero == n_nonzero);
-    ck_agree(memcmp(batch->x, p->x + tokens.begin * p->d, (size_t)size * sizeof(float)) == 0);
+    ck_agree(tokens.begin + batch->part.begin == reads.begin &&
+             tokens.begin + batch->part.end == reads.end);
     ck_agree(memcmp(batch->valid, p->valid + tokens.begin, (size_t)n) == 0);
     bool right = true;
     for (int64_t t = 0; t < n; t++)
         right = right && fabs(batch->norm[t] - p->norm[tokens.begin + t]) <= 1e-14 * batch->norm[t];
-    orth_batch_centre(batch, p->b_dec, p->d);
     for (int64_t t = 0; t < n; t++) {
         int64_t token = tokens.begin + t;
         double wanted = p->valid[token] ? p->norm_centred[token] : 0.0;

@@ -107,14 +107,22 @@ static void expect(const plain *p, const slope *s, expected *x)
     }
 }
 
+/* Where a rank has the rows of its part in an array of parameters. */
+static int64_t place_of_part(const rig *r, const orth_params *params)
+{
+    return params == &r->sae.weights ? (r->sae.part.begin - r->sae.own.begin) * r->sae.d_model : 0;
+}
+
 /* The own part of an array of parameters against doubles, |a - b| / |b| over this rank. */
 static double off(const rig *r, const plain *p, const orth_params *own, const double *wanted)
 {
     int64_t size = p->n * p->d, first = r->sae.own.begin, n = orth_range_size(r->sae.own);
-    const float *arrays[] = {own->W_enc, own->W_dec, own->b_enc, own->b_dec};
-    const double *from[] = {wanted + first * p->d, wanted + size + first * p->d,
-                            wanted + 2 * size + first, wanted + 2 * size + p->n};
-    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    int64_t begin = r->sae.part.begin * p->d, count = orth_range_size(r->sae.part) * p->d;
+    int64_t place = place_of_part(r, own);
+    const float *arrays[] = {own->W_enc + place, own->W_dec + place, own->b_enc, own->b_dec};
+    const double *from[] = {wanted + begin, wanted + size + begin, wanted + 2 * size + first,
+                            wanted + 2 * size + p->n};
+    int64_t counts[] = {count, count, n, p->d};
     double worst = 0.0;
     for (int a = 0; a < 4; a++) {
         double sums[2] = {0.0, 0.0};
@@ -127,6 +135,25 @@ static double off(const rig *r, const plain *p, const orth_params *own, const do
     return worst;
 }
 
+/* Whether the peers have the first one's bits in their shard. */
+static bool peers_agree(const rig *r, const plain *p)
+{
+    const orth_params *w = &r->sae.weights;
+    int64_t n = orth_range_size(r->sae.own);
+    const float *arrays[] = {w->W_enc, w->W_dec, w->b_enc, w->b_dec};
+    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    float *first = calloc((size_t)(p->n * p->d + p->d), sizeof *first);
+    bool same = first != NULL;
+    for (int a = 0; a < 4 && same; a++) {
+        memcpy(first, arrays[a], (size_t)counts[a] * sizeof *first);
+        MPI_Bcast(first, (int)counts[a], MPI_FLOAT, 0, r->grid.peers);
+        same = memcmp(first, arrays[a], (size_t)counts[a] * sizeof *first) == 0;
+        MPI_Allreduce(MPI_IN_PLACE, &same, 1, MPI_C_BOOL, MPI_LAND, r->grid.peers);
+    }
+    free(first);
+    return same;
+}
+
 /* Adam's step from the moments that the program has itself: its error is not that of the gradient,
  * which a division by a small sqrt(v) would magnify. */
 static void expect_weights(const rig *r, const plain *p, double rate, expected *x)
@@ -134,11 +161,12 @@ static void expect_weights(const rig *r, const plain *p, double rate, expected *
     const orth_params *m = &r->sae.moment1, *v = &r->sae.moment2;
     const orth_recipe *recipe = &r->sae.recipe;
     int64_t size = p->n * p->d, first = r->sae.own.begin, n = orth_range_size(r->sae.own);
+    int64_t begin = r->sae.part.begin * p->d, count = orth_range_size(r->sae.part) * p->d;
     const float *ms[] = {m->W_enc, m->W_dec, m->b_enc, m->b_dec};
     const float *vs[] = {v->W_enc, v->W_dec, v->b_enc, v->b_dec};
-    double *ws[] = {x->w + first * p->d, x->w + size + first * p->d, x->w + 2 * size + first,
+    double *ws[] = {x->w + begin, x->w + size + begin, x->w + 2 * size + first,
                     x->w + 2 * size + p->n};
-    int64_t counts[] = {n * p->d, n * p->d, n, p->d};
+    int64_t counts[] = {count, count, n, p->d};
     double t = (double)r->sae.step;
     for (int a = 0; a < 4; a++)
         for (int64_t i = 0; i < counts[a]; i++)
@@ -170,6 +198,7 @@ static void check_steps(const orth_recipe *recipe, double mse_scale, int n_group
         rig_load(&p, &r);
         orth_step_options options = {.rate = rate};
         ck_agree(orth_step(&r.sae, &r.workspace, &options, NULL, &report) == ORTH_OK);
+        ck_agree(peers_agree(&r, &p));
         expect_weights(&r, &p, rate, &x);
         ck_agree(recipe->clip == 0.0 || r.workspace.bound >= report.grad_norm);
         double offs[] = {fabs(report.grad_norm / x.norm - 1.0), off(&r, &p, &r.sae.moment1, x.m),
@@ -257,7 +286,7 @@ static void run_steps(const plain *p, const orth_recipe *recipe, int n_group, in
         out->norm = step == 0 ? report.grad_norm : fmax(out->norm, report.grad_norm);
     }
     const float *held = out->r.workspace.learner.held.W_dec;
-    int64_t count = held ? orth_range_size(out->r.sae.own) * p->d : 0;
+    int64_t count = held ? orth_range_size(out->r.sae.part) * p->d : 0;
     out->held = false;
     for (int64_t j = 0; j < count; j++)
         out->held = out->held || held[j] != 0.0f;
@@ -266,10 +295,12 @@ static void run_steps(const plain *p, const orth_recipe *recipe, int n_group, in
 
 static bool same_params(const orth_sae *sae, const orth_params *a, const orth_params *b)
 {
-    size_t rows = (size_t)orth_range_size(sae->own), d = (size_t)sae->d_model, f = sizeof(float);
+    orth_range held = a == &sae->weights ? sae->own : sae->part;
+    size_t rows = (size_t)orth_range_size(held), n_own = (size_t)orth_range_size(sae->own);
+    size_t d = (size_t)sae->d_model, f = sizeof(float);
     return memcmp(a->W_enc, b->W_enc, rows * d * f) == 0 &&
            memcmp(a->W_dec, b->W_dec, rows * d * f) == 0 &&
-           memcmp(a->b_enc, b->b_enc, rows * f) == 0 && memcmp(a->b_dec, b->b_dec, d * f) == 0;
+           memcmp(a->b_enc, b->b_enc, n_own * f) == 0 && memcmp(a->b_dec, b->b_dec, d * f) == 0;
 }
 
 static bool same_outcome(const outcome *a, const outcome *b)
@@ -339,7 +370,8 @@ START_TEST(rows_without_gradient_move_too)
     orth_recipe recipe = rig_recipe(&p);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     rig_open(&p, &recipe, size, 1, &r);
-    for (int64_t j = 5 * p.d; j < 6 * p.d; j++)
+    int64_t first = (5 - r.sae.part.begin) * p.d;
+    for (int64_t j = first; r.sae.part.begin <= 5 && 5 < r.sae.part.end && j < first + p.d; j++)
         r.sae.moment1.W_enc[j] = r.sae.moment2.W_enc[j] = 0.25f;
     orth_step_report report;
     orth_step_options options = {.rate = 1e-3};

@@ -2,6 +2,7 @@
 #define ORTHANT_KERN_TABLE_H
 
 #include <orthant/kern/afa.h>
+#include <orthant/kern/keys.h>
 #include <orthant/kern/passes.h>
 #include <orthant/kern/screen.h>
 #include <orthant/kern/sparse.h>
@@ -61,6 +62,8 @@ typedef struct orth_kernels {
     void (*adam)(int64_t n, const float *g, float scale, const orth_adam *adam, float *w, float *m,
                  float *v);
 
+    const orth_key_kernels *keys;
+
     const orth_passes *passes; ///< over single rows, in double
 
     /** Top-AFA's sums. */
@@ -75,7 +78,7 @@ typedef struct orth_kernels {
                        const float *x, int64_t d, float *out);
 
     /** Low-precision products; see kern/screen.h. Their values need not agree between sets. */
-    const orth_screen *screen_bf16;
+    const orth_screen *screen_bf16, *screen_int8;
 
     /** Append to `out` the entries of one token whose bits are set in `mask`: U from upper[i], L,
      * and the position first + i. Room for 32 more is needed, whatever the mask. */

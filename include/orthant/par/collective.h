@@ -39,9 +39,19 @@ orth_status orth_sum_f32(float *data, int64_t count, MPI_Comm comm);
 /** As orth_sum_f32, for doubles. */
 orth_status orth_sum_f64(double *data, int64_t count, MPI_Comm comm);
 
-/** Bytes that a rank receives from the others in such a sum of `count` elements of `size` bytes
- * over `ranks` ranks, padding included, and in how many messages (added to *messages). Pure
- * arithmetic. */
+/**
+ * The same sum, of which each rank ends with its piece only: `counts[r]` floats for rank r, packed
+ * in rank order; the other pieces keep what this rank had. Half of orth_sum_f32's transfers, for
+ * what is then worked on by one rank and gathered (orth_allgather).
+ */
+orth_status orth_reduce_scatter_f32(float *data, const int64_t *counts, MPI_Comm comm);
+
+/** out[i] = the sum over r of from[r][i], r ascending; `out` may be one of them. Not collective. */
+void orth_add_in_order(const float *const *from, int ranks, int64_t count, float *out);
+
+/** Bytes that a rank receives from the others in orth_sum_f32 or orth_sum_f64 of `count` elements
+ * of `size` bytes over `ranks` ranks, padding included, and in how many messages (added to
+ * *messages). Pure arithmetic. */
 int64_t orth_sum_received(int64_t count, int64_t size, int ranks, int64_t *messages);
 
 /**

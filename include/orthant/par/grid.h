@@ -44,6 +44,10 @@ void orth_grid_free(orth_grid *grid);
 /** The latents of `n_latent` that this rank owns. */
 orth_range orth_grid_latents(const orth_grid *grid, int64_t n_latent);
 
+/** The part of its shard whose optimizer state this rank holds, and which it reads from and writes
+ * to checkpoints; the ranks that own the same shard share it. Global latents. */
+orth_range orth_grid_part(const orth_grid *grid, int64_t n_latent);
+
 /** The tokens of a batch of `batch` that this rank's token group works on. */
 orth_range orth_grid_tokens(const orth_grid *grid, int64_t batch);
 

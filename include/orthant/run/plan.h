@@ -32,6 +32,7 @@ typedef enum orth_plan_store {
 /** Why ranks exchange bytes in a step; the names are the keys of the JSON. */
 typedef enum orth_plan_traffic {
     ORTH_TRAFFIC_TOKENS,         ///< every rank of a token group gets the rows that the others read
+    ORTH_TRAFFIC_BOUNDS,         ///< screening: what every shard holds for sure, and its cut
     ORTH_TRAFFIC_CANDIDATES,     ///< what may be selected goes to the token's judge
     ORTH_TRAFFIC_SEARCH,         ///< rounds of a search for the cut, over all entries
     ORTH_TRAFFIC_CUTS,           ///< the judge's answer
@@ -83,12 +84,14 @@ typedef struct orth_plan_problem {
 typedef struct orth_plan_memory {
     double store[ORTH_STORE_COUNT];
     double total;
-    double dead;        ///< more, once latents are dead and AuxK has codes
-    double start;       ///< the peak of initialisation, the sample included
-    bool gradient_held; ///< the whole shard's, because a clip norm comes before the update
-    int64_t block;      ///< tokens that are encoded at a time
-    int64_t aux_block;  ///< the same of AuxK; 0: none
-    double checkpoint;  ///< bytes of a checkpoint file
+    double dead;       ///< more once latents are dead: AuxK's
+    double held;       ///< more while the clip may bind: the gradient of the rank's rows
+    double most;       ///< all of it
+    double start;      ///< the peak of initialisation, the sample included
+    int64_t block;     ///< tokens that are encoded at a time
+    int64_t aux_block; ///< the same of AuxK; 0: none
+    bool screened;     ///< the encoder screens in low precision
+    double checkpoint; ///< bytes of a checkpoint file
 } orth_plan_memory;
 
 /** Bytes that a rank receives from others, and in how many messages one after another. */
@@ -101,7 +104,8 @@ typedef struct orth_plan_flow {
  * Traffic of one rank. Received bytes are counted as the receive buffers of its MPI calls less its
  * own part; an allreduce counts its buffer once; calls on one rank count nothing. What depends on
  * the data is counted so: `candidates` as if every shard had k positive pre-activations for every
- * token (then it is exact), for topafa without the judged entries; `search` as one round.
+ * token (then it is exact; with a screening it is the most), likewise `bounds`; for topafa without
+ * the judged entries; `search` as one round.
  */
 typedef struct orth_plan_rank_flow {
     orth_plan_flow step;   ///< every step

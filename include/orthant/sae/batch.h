@@ -14,8 +14,9 @@ typedef struct orth_batch {
     int64_t first_token;  ///< index in the global batch of the first
     int64_t n_valid;      ///< tokens with weight one in the global batch
     int64_t n_nonzero;    ///< those of them with |x| > 0
+    orth_range part;      ///< tokens of the group (0: its first) that this rank works on alone
     int64_t capacity;     ///< tokens that there is room for
-    float *x;             ///< (n_token, d_model) normalised; x - b_dec after orth_batch_centre
+    float *x;             ///< (n_token, d_model) normalised; x - b_dec after orth_batch_exchange
     bool *valid;          ///< (n_token) false: weight zero (a row that was not finite)
     double *norm;         ///< (n_token) |x|, before centring
     double *norm_centred; ///< (n_token) |x - b_dec|
@@ -36,14 +37,11 @@ void orth_input_normalise(orth_input_norm kind, double scale, int64_t n_row, int
 
 /**
  * Complete a batch of which this rank holds its own part: `x` and `valid` at the tokens that
- * orth_grid_reads gives are normalised and set; the group's other tokens are fetched from its
- * ranks, norms are computed, n_valid and n_nonzero counted over all groups. Collective over the
- * grid.
+ * orth_grid_reads gives are normalised and set. Their norms are computed and they are centred:
+ * x <- x - b_dec, zero where the weight is zero; then the group's other tokens are fetched from its
+ * ranks, and n_valid and n_nonzero are counted over all groups. Collective over the grid.
  */
-orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, int64_t d_model,
-                                orth_batch *out);
-
-/** x <- x - b_dec, and norm_centred. Rows of weight zero become zero. Not collective. */
-void orth_batch_centre(orth_batch *batch, const float *b_dec, int64_t d_model);
+orth_status orth_batch_exchange(const orth_grid *grid, int64_t batch, const float *b_dec,
+                                int64_t d_model, orth_batch *out);
 
 #endif

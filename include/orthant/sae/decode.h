@@ -20,9 +20,10 @@ orth_status orth_dense_scratch_create(bool gradient, orth_dense_scratch *out);
 void orth_dense_scratch_free(orth_dense_scratch *scratch);
 
 /**
- * out (n_token, d_model) = W_dec^T f of the whole dictionary: the own shard's part, then summed
- * over the token group in rank order. Without b_dec. Collective over the token group; the status is
- * local: a failure here ends the run.
+ * out (n_token, d_model) = W_dec^T f of the whole dictionary, for the tokens that this rank works
+ * on alone (orth_batch.part): the shards' parts added in rank order. Other tokens' rows are of the
+ * own shard. Without b_dec. Collective over the token group; the status is local: a failure here
+ * ends the run.
  */
 orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_dense_scratch *scratch,
                         float *out);

@@ -16,22 +16,24 @@ typedef struct orth_terms {
  * Reconstruction loss of the residual r = x_hat - x, times `coefficient` (RECIPES, losses): mse:
  * mean r^2; mse_scaled: that times sae->mse_scale; normalised: mean |r|^2 / |x|^2 over tokens with
  * |x| > 0. Means are over the tokens of weight one of the global batch. `square` (n_token) holds
- * |r_t|^2. Returns this token group's part of the sum. Not collective.
+ * |r_t|^2. Returns the own tokens' part of the sum (orth_batch.part). Not collective.
  */
 double orth_loss_reconstruction(const orth_sae *sae, const orth_batch *batch, const double *square,
                                 double coefficient);
 
-/** factor[t] (n_token): the gradient of the same to x_hat(t) is factor[t] r(t). */
+/** factor[t] (n_token), of the own tokens: the gradient of the same to x_hat(t) is factor[t] r(t).
+ */
 void orth_loss_factors(const orth_sae *sae, const orth_batch *batch, double coefficient,
                        double *factor);
 
 /**
  * AuxK (coefficient times, RECIPES, losses) of the error e = W_dec^T f_aux + r (n_token, d_model):
  * in both variants the prediction less its target. `gao`: mean e^2 / mean (r - mean_B r)^2, whose
- * denominator is agreed over the token groups; `topafa`: mean e^2, nothing when no latent is dead.
- * `square` and `error_square` (n_token) hold |r_t|^2 and |e_t|^2. *scale: the weight of |e_t|^2, so
- * that the gradient to the prediction is 2 *scale e. *value is this group's part. Collective over
- * the grid; a failure ends the run. `sums` (d_model) and `tokens` (n_token) are scratch.
+ * denominator is agreed over all ranks; `topafa`: mean e^2, nothing when no latent is dead.
+ * `square` and `error_square` (n_token) hold |r_t|^2 and |e_t|^2 of the own tokens. *scale: the
+ * weight of |e_t|^2, so that the gradient to the prediction is 2 *scale e. *value is the own
+ * tokens' part. Collective over the grid; a failure ends the run. `sums` (d_model) and `tokens`
+ * (n_token) are scratch.
  */
 orth_status orth_loss_aux(const orth_sae *sae, const orth_batch *batch, const float *residual,
                           const double *square, int64_t n_dead, const double *error_square,
@@ -40,7 +42,7 @@ orth_status orth_loss_aux(const orth_sae *sae, const orth_batch *batch, const fl
 /**
  * AFA norm matching (Lee et al. 2025): afa_coefficient mean_B (|f| - |x|)^2, x not centred. Sets
  * pull[t] = (2 c / B)(|f| - |x|) / |f|, 0 when |f| = 0, so that the gradient to f_i is pull f_i.
- * *value is this token group's part. `squares` is scratch (n_token). Collective over the token
+ * *value is the own tokens' part. `squares` is scratch (n_token). Collective over the token
  * group; a failure ends the run.
  */
 orth_status orth_loss_afa(const orth_sae *sae, const orth_batch *batch, const orth_code *code,

@@ -9,10 +9,11 @@
 #include <stdint.h>
 
 /** One array for each parameter: the weights themselves, or a moment or average of them. n_own is
- * the number of latents of the own shard; b_dec is held whole and equal on every rank. */
+ * the number of latents of the own shard; of moments and averages of the matrices only `part` of
+ * them is here. b_dec is held whole and equal on every rank. */
 typedef struct orth_params {
-    float *W_enc; ///< (n_own, d_model)
-    float *W_dec; ///< (n_own, d_model)
+    float *W_enc; ///< (n_own, d_model), or (part, d_model)
+    float *W_dec; ///< the same
     float *b_enc; ///< (n_own)
     float *b_dec; ///< (d_model)
 } orth_params;
@@ -23,6 +24,7 @@ typedef struct orth_sae {
     orth_recipe recipe;    ///< with n_latent and aux_k resolved
     int64_t d_model;
     orth_range own;             ///< the own shard: global latents [begin, end)
+    orth_range part;            ///< the latents of it that this rank updates: its peers the others
     orth_params weights;        ///< W_dec as Adam left it: not exactly unit rows
     orth_params moment1;        ///< Adam's m; NULL pointers in a model that is only evaluated
     orth_params moment2;        ///< Adam's v

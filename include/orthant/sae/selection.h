@@ -13,8 +13,8 @@
 enum { ORTH_TILE_LATENTS = 128 };
 
 /** What a selection has kept of the tokens of one block, as keys (kern/keys.h) in ascending order
- * of latent. While a block is encoded keys hold the position among the encoded latents, from
- * close_block on the global latent. */
+ * of latent. While a block of listed latents is encoded keys hold the position in the list; from
+ * close_block on, and otherwise, the global latent. */
 typedef struct orth_candidates {
     int64_t capacity;    ///< keys that there is room for, per token
     int64_t block;       ///< tokens that there is room for

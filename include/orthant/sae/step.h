@@ -26,7 +26,8 @@ typedef struct orth_workspace {
     orth_dense_scratch dense;
     orth_dead dead;
     orth_learner learner;
-    float *residual;       ///< (n_token, d_model) x_hat - x, then the gradient to x_hat
+    float *residual;       ///< (n_token, d_model) x_hat - x of the own tokens (batch.part), then
+                           ///< the gradient to x_hat of all
     float *multi_residual; ///< the same of multi-topk, NULL without
     float *aux_error;      ///< (n_token, d_model) AuxK's error, then its gradient; NULL without
     float *pull;           ///< (n_token) AFA's gradient; see orth_loss_afa
@@ -74,7 +75,8 @@ float *orth_workspace_rows(orth_workspace *workspace, const orth_sae *sae, int64
 
 /**
  * Codes and residual of a batch whose own parts are in place and normalised: afterwards
- * workspace->code holds the code, workspace->residual x_hat - x, workspace->batch.x x - b_dec.
+ * workspace->code holds the code, workspace->residual x_hat - x for the tokens of
+ * batch.part, workspace->batch.x x - b_dec.
  * Collective over the grid; a failure ends the run.
  */
 orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *workspace,

@@ -6,12 +6,11 @@
 
 /**
  * Products with a sparse code cost the traffic of a row for each entry when the rows are far away.
- * From this share of non-zero entries on it is cheaper to take the rows in tiles of
- * ORTH_TILE_ROWS x ORTH_TILE_COLUMNS that stay in the first-level cache, and to walk through the
- * entries tile by tile. At no density is a dense product faster: its multiplications cost hardly
- * less and those with zeros come on top. The results are the same bits either way.
+ * With more entries it is cheaper to take the rows in tiles of ORTH_TILE_ROWS x ORTH_TILE_COLUMNS
+ * that stay in the first-level cache, and to walk through the entries tile by tile. At no density
+ * is a dense product faster: its multiplications cost hardly less and those with zeros come on top.
+ * The results are the same bits either way, so whether and where tiles are used is free.
  */
-#define ORTH_TILE_SHARE 0.02
 enum { ORTH_TILE_ROWS = 96, ORTH_TILE_LISTS = 256 };
 
 /** At most so many tiles of rows are walked through together, while the results of one window of

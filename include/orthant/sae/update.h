@@ -2,23 +2,24 @@
 #define ORTHANT_SAE_UPDATE_H
 
 #include <orthant/par/phase.h>
+#include <orthant/sae/bucket.h>
 #include <orthant/sae/gradient.h>
 
 /** Latents between two foldings of the partial sums for b_dec. */
 enum { ORTH_BAND_CHUNKS = 128 };
 
-/** Buffers of the update. No gradient is stored beyond the chunks that threads work on, but for the
- * cases that `held` and `bucket` name. */
+/** Buffers of the update. No gradient is stored beyond the chunks that threads work on or the
+ * buckets that are under way, unless the clip may bind. */
 typedef struct orth_learner {
-    float *chunks; ///< (threads, ORTH_CHUNK_LATENTS, 2 d_model) W_enc's and W_dec's rows
-    orth_block_gradient bucket; ///< several token groups: what is summed at a time
-    orth_block_gradient held;   ///< the shard, untouched unless the clip may bind; else NULL
-    float *bias;                ///< (n_own) gradient of b_enc
-    float *values;              ///< (threads, n_token)
-    double *b_dec;              ///< (d_model) gradient of b_dec
-    double *partial;            ///< (ORTH_BAND_CHUNKS, d_model) parts of it
-    double *square;             ///< (n_own) of the gradient norm
-    double *tokens;             ///< (2, n_token) scratch of orth_gradient_bound; NULL without clip
+    float *chunks; ///< (threads, 2, ORTH_CHUNK_LATENTS, d_model) W_enc and W_dec; one token group
+    orth_buckets buckets;     ///< several token groups
+    orth_block_gradient held; ///< the own part, untouched unless the clip may bind; else NULL
+    float *bias;              ///< (n_own) gradient of b_enc
+    float *values;            ///< (threads, n_token)
+    double *b_dec;            ///< (d_model) gradient of b_dec
+    double *partial;          ///< (at least ORTH_BAND_CHUNKS, d_model) parts of it
+    double *square;           ///< (n_own) of the gradient norm
+    double *tokens;           ///< (2, n_token) scratch of orth_gradient_bound; NULL without clip
 } orth_learner;
 
 /** Allocate for `n_token` tokens a group. Local. */
@@ -34,8 +35,10 @@ void orth_learner_free(orth_learner *learner);
  *
  * `bound` is not below the gradient's norm, and the same on all ranks (orth_gradient_bound;
  * INFINITY: nothing known). Where it shows that the clip does not bind, a chunk of latents is
- * updated at once while its gradient is in cache; otherwise the shard's gradient is held until its
- * norm is known. Both give the same bits, and neither depends on the number of threads.
+ * updated at once while its gradient is in cache; otherwise the own part's gradient is held until
+ * the norm is known. With several token groups each rank updates its part of the shard and sends
+ * the rows to its peers (sae/bucket.h), so that the shard is the same on all of them. Both give the
+ * same bits, and neither depends on the number of threads.
  *
  * Sets *grad_norm: the global norm at the place of the clip. Increments sae->step. Collective over
  * the grid; the status is local: a failure ends the run.

@@ -46,6 +46,35 @@ INLINE void fetch_ahead(const entries *list, int64_t e, int64_t stride, int vect
         _mm_prefetch((const char *)(row + v * LANES), _MM_HINT_T0);
 }
 
+/* sum += value times the row's columns of one group. */
+INLINE void add_row(const float *row, __m512 value, const group *g, int vectors, bool whole,
+                    __m512 *sum)
+{
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++)
+        sum[v] =
+            _mm512_fmadd_ps(value, load(row + v * LANES, mask_of(g, v, vectors, whole)), sum[v]);
+}
+
+/* Four entries at a time: their values come by one load, for the load unit is the bottleneck. */
+INLINE int64_t add_fours(const entries *list, const group *g, int vectors, __m512 *sum)
+{
+    int64_t e = 0;
+    for (; e + 4 <= list->n; e += 4) {
+        __m512 values = _mm512_broadcast_f32x4(_mm_loadu_ps(list->value + e));
+        const uint32_t *index = list->index + e;
+        add_row(g->rows + (int64_t)index[0] * g->stride, _mm512_permute_ps(values, 0x00), g,
+                vectors, true, sum);
+        add_row(g->rows + (int64_t)index[1] * g->stride, _mm512_permute_ps(values, 0x55), g,
+                vectors, true, sum);
+        add_row(g->rows + (int64_t)index[2] * g->stride, _mm512_permute_ps(values, 0xaa), g,
+                vectors, true, sum);
+        add_row(g->rows + (int64_t)index[3] * g->stride, _mm512_permute_ps(values, 0xff), g,
+                vectors, true, sum);
+    }
+    return e;
+}
+
 /* combine for one list and group of `vectors` x 16 columns, the last cut short unless `whole`. */
 INLINE void combine_group(const entries *list, const group *g, int vectors, bool whole, bool far,
                           float *out)
@@ -54,15 +83,12 @@ INLINE void combine_group(const entries *list, const group *g, int vectors, bool
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++)
         sum[v] = load(out + v * LANES, mask_of(g, v, vectors, whole));
-    for (int64_t e = 0; e < list->n; e++) {
-        const float *row = g->rows + (int64_t)list->index[e] * g->stride;
-        __m512 value = _mm512_set1_ps(list->value[e]);
+    int64_t e = whole && !far ? add_fours(list, g, vectors, sum) : 0;
+    for (; e < list->n; e++) {
         if (far)
             fetch_ahead(list, e, g->stride, vectors);
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++)
-            sum[v] = _mm512_fmadd_ps(value, load(row + v * LANES, mask_of(g, v, vectors, whole)),
-                                     sum[v]);
+        add_row(g->rows + (int64_t)list->index[e] * g->stride, _mm512_set1_ps(list->value[e]), g,
+                vectors, whole, sum);
     }
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++)
@@ -152,35 +178,76 @@ INLINE void look_ahead(const orth_lists *lists, const orth_rows *rows, int64_t s
 /* The rows that come next are fetched in equal shares, one with each list. */
 typedef struct share {
     const float *at;
-    int64_t left, size, stride, width;
+    int64_t left, size, stride;
 } share;
 
 INLINE share share_of(const orth_lists *lists, const orth_rows *rows)
 {
     if (!rows->next || lists->count == 0)
-        return (share){NULL, 0, 0, 0, 0};
+        return (share){NULL, 0, 0, 0};
     return (share){rows->next, rows->next_count,
-                   (rows->next_count + lists->count - 1) / lists->count, rows->next_stride,
-                   rows->width};
+                   (rows->next_count + lists->count - 1) / lists->count, rows->next_stride};
 }
 
 INLINE void fetch_share(share *next)
 {
-    for (int64_t r = 0; r < next->size && next->left > 0; r++, next->left--) {
-        for (int64_t j = 0; j < next->width; j += LANES)
-            _mm_prefetch((const char *)(next->at + j), _MM_HINT_T1);
-        next->at += next->stride;
+    int64_t size = next->size < next->left ? next->size : next->left;
+    next->left -= size;
+    for (; size > 0; size--, next->at += next->stride)
+#pragma GCC unroll 4
+        for (int v = 0; v < NEAR; v++)
+            _mm_prefetch((const char *)(next->at + v * LANES), _MM_HINT_T1);
+}
+
+/* combine in a tile: one group of columns, of which the lists pass one after another. */
+static void combine_tile(const orth_lists *lists, const orth_rows *rows, float *out,
+                         int64_t out_stride)
+{
+    share next = share_of(lists, rows);
+    const group g = {rows->data, rows->stride, 0xffff};
+    entries list = {.index = lists->index, .value = lists->value};
+    for (int64_t s = 0; s < lists->count; s++, out += out_stride) {
+        list.n = lists->start[s + 1] - lists->start[s];
+        fetch_share(&next);
+        if (list.n == 0)
+            continue;
+        combine_group(&list, &g, NEAR, true, false, out);
+        list.index += list.n;
+        list.value += list.n;
+    }
+}
+
+static void project_tile(const orth_lists *lists, const orth_rows *rows, const float *w,
+                         int64_t w_stride, float *out, int64_t out_stride, bool fresh, float *lanes)
+{
+    share next = share_of(lists, rows);
+    const group g = {rows->data, rows->stride, 0xffff};
+    entries list = {.index = lists->index, .value = lists->value};
+    for (int64_t s = 0; s < lists->count; s++, out += out_stride, w += w_stride) {
+        list.n = lists->start[s + 1] - lists->start[s];
+        fetch_share(&next);
+        if (list.n == 0)
+            continue;
+        if (fresh)
+            project_group(&list, &g, NEAR, true, false, w, out, true, lanes);
+        else
+            project_group(&list, &g, NEAR, true, false, w, out, false, lanes);
+        list.index += list.n;
+        list.value += list.n;
+        lanes += list.n * LANES;
     }
 }
 
 static void combine(const orth_lists *lists, const orth_rows *rows, float *out, int64_t out_stride)
 {
-    share next = share_of(lists, rows);
+    if (!rows->far && rows->width == ORTH_TILE_COLUMNS) {
+        combine_tile(lists, rows, out, out_stride);
+        return;
+    }
     for (int64_t s = 0; s < lists->count; s++) {
         entries list = entries_of(lists, s);
         float *mine = out + s * out_stride;
         int64_t j = 0;
-        fetch_share(&next);
         if (list.n == 0)
             continue;
         for (; rows->far && j + FAR * LANES <= rows->width; j += FAR * LANES) {
@@ -202,14 +269,16 @@ static void combine(const orth_lists *lists, const orth_rows *rows, float *out, 
 static void project(const orth_lists *lists, const orth_rows *rows, const float *w,
                     int64_t w_stride, float *out, int64_t out_stride, bool fresh, float *lanes)
 {
-    share next = share_of(lists, rows);
+    if (!rows->far && rows->width == ORTH_TILE_COLUMNS) {
+        project_tile(lists, rows, w, w_stride, out, out_stride, fresh, lanes);
+        return;
+    }
     for (int64_t s = 0; s < lists->count; s++) {
         entries list = entries_of(lists, s);
         float *mine = out + s * out_stride;
         float *lane = lanes + (lists->start[s] - lists->start[0]) * LANES;
         const float *vector = w + s * w_stride;
         int64_t j = 0;
-        fetch_share(&next);
         if (list.n == 0)
             continue;
         for (; rows->far && j + FAR * LANES <= rows->width; j += FAR * LANES) {
