@@ -61,8 +61,8 @@ static void decode_tiles(const orth_sae *sae, const orth_code *code, orth_range 
     int64_t d = sae->d_model, n_own = orth_range_size(sae->own), n = orth_range_size(tokens);
     const int64_t *start = code->start + tokens.begin;
     orth_tiles tiles;
-    orth_tiles_begin(scratch, n, start, &tiles);
-    while (orth_tiles_next(scratch, n, start, code->latent, code->value, n_own, &tiles))
+    orth_tiles_begin(scratch, n, start, n_own, &tiles);
+    while (orth_tiles_next(scratch, n, start, code->latent, code->value, &tiles))
         for (int64_t j = 0; j < d; j += ORTH_TILE_COLUMNS)
             for (int64_t k = 0; k < tiles.n_tile; k++) {
                 orth_rows rows = orth_tiles_pack(&tiles, k, sae->weights.W_dec, d, j, scratch);

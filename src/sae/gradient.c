@@ -117,14 +117,14 @@ static void add_tiles(const chunk_work *c, const bool *far)
 {
     const orth_code_transposed *code = c->branch->code;
     const int64_t *start = code->start + c->rows.begin;
-    int64_t n_row = orth_range_size(c->rows), n_token = c->batch->n_token;
+    int64_t n_row = orth_range_size(c->rows);
     orth_tiles tiles;
     entry_lists entries = {0, NULL, &tiles};
-    orth_tiles_begin(c->scratch, n_row, start, &tiles);
+    orth_tiles_begin(c->scratch, n_row, start, c->batch->n_token, &tiles);
     for (int64_t i = 0; i < n_row; i++)
         if (far[i])
             c->scratch->at[i] = start[i + 1];
-    while (orth_tiles_next(c->scratch, n_row, start, code->token, code->value, n_token, &tiles)) {
+    while (orth_tiles_next(c->scratch, n_row, start, code->token, code->value, &tiles)) {
         project_lists(c, &entries);
         for (int64_t k = 0; k < tiles.n_tile; k++) {
             const orth_lists *lists = tiles.lists + k;
@@ -132,7 +132,7 @@ static void add_tiles(const chunk_work *c, const bool *far)
             orth_kernels_get()->sparse->fold(lists->start[n_row] - lists->start[0],
                                              c->scratch->lanes + lists->start[0] * ORTH_DOT_LANES,
                                              gradient);
-            finish_gradients(c, lists, 0, tiles.first + k * ORTH_TILE_ROWS, gradient);
+            finish_gradients(c, lists, 0, tiles.first[k], gradient);
         }
         combine_lists(c, &entries);
     }

@@ -108,11 +108,13 @@ static void exact_decode(const fixture *f, double *out)
                     (double)f->code.value[e] * (double)f->p.W_dec[f->code.latent[e] * d + j];
 }
 
-/* As if the dictionary had many more latents, which have no entry: row by row at any density. */
-static void decode_far(const fixture *f, orth_product_scratch *scratch, float *out)
+/* As if the dictionary had more latents, which have no entry and are not touched: of many more, row
+ * by row at any density. */
+static void decode_wide(const fixture *f, int64_t n_latent, orth_product_scratch *scratch,
+                        float *out)
 {
     orth_sae wide = f->sae;
-    wide.own.end = wide.own.begin + LATENTS * MANY;
+    wide.own.end = wide.own.begin + n_latent;
     ck_assert(orth_decode(&wide, &f->code, scratch, out) == ORTH_OK);
 }
 
@@ -127,7 +129,9 @@ static void check_decode(double share)
     memset(out, 0x7f, (size_t)size * sizeof *out);
     ck_assert(orth_decode(&f.sae, &f.code, &f.scratch, out) == ORTH_OK);
     ck_assert_double_lt(off(out, wanted, size), 2e-6);
-    decode_far(&f, &f.scratch, other);
+    decode_wide(&f, LATENTS * MANY, &f.scratch, other);
+    ck_assert(memcmp(out, other, (size_t)size * sizeof *out) == 0);
+    decode_wide(&f, LATENTS * 4, &f.scratch, other);
     ck_assert(memcmp(out, other, (size_t)size * sizeof *out) == 0);
     free(out);
     free(other);
