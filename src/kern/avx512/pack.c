@@ -8,7 +8,7 @@
 static void pack_16(int64_t count, const float *const *rows, int width, int at, int64_t d,
                     float *panel)
 {
-    __mmask16 lanes = width - at < 16 ? (__mmask16)((1u << (width - at)) - 1) : 0xffff;
+    __mmask16 lanes = (__mmask16)(width - at < 16 ? (1u << (width - at)) - 1 : 0xffffu);
     for (int64_t j = 0; j < d; j += 16) {
         int columns = d - j < 16 ? (int)(d - j) : 16;
         __mmask16 here = (__mmask16)((1u << columns) - 1);
