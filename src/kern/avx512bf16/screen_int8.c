@@ -264,7 +264,7 @@ static void fine_keep_rows(int64_t d, const void *x, const void *rows, int64_t n
             else
                 dots(1, words, x, row, product + g);
         }
-        keep_16(product, columns(count), index + e, first, alpha, beta, cut, latents, out);
+        keep_16(product, lanes_16(count), index + e, first, alpha, beta, cut, latents, out);
     }
 }
 
