@@ -292,14 +292,15 @@ static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     float upper[ORTH_PANEL_TOKENS_MAX * ORTH_PANEL_LATENTS_MAX];
     uint32_t mask[ORTH_PANEL_TOKENS_MAX];
     waiting w;
+    int64_t next = token;
     memset(w.count, 0, sizeof w.count);
-    for (int64_t r = 0; r < p->panel_tokens && p->fine_bytes; r++)
-        orth_screened_prefetch(s, token + r, encoder->x_fine + (token + r) * p->fine_bytes,
-                               p->fine_bytes);
     for (int64_t i = at; i < at + count; i += p->panel_latents) {
         orth_screen_latents latents = packed(encoder, ROW_Q, i);
         int64_t real = smaller(p->panel_latents, at + count - i);
         uint32_t wanted = real < 32 ? (1u << real) - 1 : UINT32_MAX;
+        /* Not all at once: the products hide the latency of a few rows. */
+        for (int64_t r = 0; r < 2 && p->fine_bytes && next < token + p->panel_tokens; r++, next++)
+            orth_screened_prefetch(s, next, encoder->x_fine + next * p->fine_bytes, p->fine_bytes);
         p->screen->product(encoder->d_model, x, encoder->w_panels + i * p->row_bytes, &tokens,
                            &latents, upper, ORTH_PANEL_LATENTS_MAX, mask);
         for (int64_t r = 0; r < p->panel_tokens; r++)
