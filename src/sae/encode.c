@@ -17,9 +17,11 @@ enum {
     /* Screening pays where that many times more latents are encoded than selected. */
     SCREENED_SHARE = 16,
     SCREENED_WIDTH = 64,
-    /* And int8 pays where its wider bounds leave few to the second stage. */
+    /* And int8 where its bounds, wider with the width, leave few to the second stage. */
     INT8_SHARE = 64,
-    INT8_WIDTH = 256
+    INT8_SHARE_OF_WIDTH = 8,
+    INT8_LEAST = 128,
+    INT8_MOST = 2048
 };
 
 /* What is known of each packed latent. */
@@ -65,7 +67,8 @@ const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind k
         return bf16;
     if (sae->encode == ORTH_ENCODE_INT8)
         return d <= int8->widest ? int8 : bf16;
-    if (int8->faster && d >= INT8_WIDTH && d <= int8->widest && k * INT8_SHARE <= n_latent)
+    int64_t share = larger(INT8_SHARE, d / INT8_SHARE_OF_WIDTH);
+    if (int8->faster && d >= INT8_LEAST && d <= INT8_MOST && k * share <= n_latent)
         return int8;
     return bf16->faster && d >= SCREENED_WIDTH ? bf16 : NULL;
 }
