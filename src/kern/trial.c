@@ -1,6 +1,7 @@
 #include "trial_parts.h"
 
 #include <orthant/base/memory.h>
+#include <orthant/kern/afa.h>
 #include <orthant/kern/gemm.h>
 #include <orthant/kern/keys.h>
 #include <orthant/kern/pack.h>
@@ -206,6 +207,39 @@ static void cut_run(orth_trial *t)
     }
 }
 
+/* One look of top-AFA at the candidates of each token, half of the latents: their sums in bins. */
+static orth_status tally_open(orth_trial *t)
+{
+    double *norms = NULL;
+    t->per = t->sizes.n_latent / 2;
+    t->count = 1 + t->sizes.bytes / (16 * t->per);
+    t->work = 16.0 * (double)t->per * (double)t->count;
+    ORTH_TRY(orth_trial_fill(t->per, &t->a));
+    ORTH_TRY(ORTH_ALLOCATE(t->per, "trial", &norms));
+    t->own = norms;
+    ORTH_TRY(ORTH_ALLOCATE(t->per, "trial", &t->keys));
+    for (int64_t i = 0; i < t->per; i++) {
+        t->keys[i] = orth_key(0.5f + 0.4f * t->a[i], (uint32_t)i);
+        norms[i] = 1.0;
+    }
+    return ORTH_OK;
+}
+
+static void tally_run(orth_trial *t)
+{
+    enum { SHIFT = 45 };
+    const orth_afa_kernels *afa = orth_kernels_get()->afa;
+    const orth_afa_token token = {t->keys, t->per, t->own, 0, 1.0, 1.0, (double)t->per};
+    uint64_t low = orth_afa_bits(0.25);
+    const orth_afa_window window = {low, low + ((uint64_t)ORTH_AFA_BINS << SHIFT), ORTH_AFA_END,
+                                    SHIFT};
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->count; i++) {
+        orth_afa_tally tally = {.above = {0, 0}};
+        afa->tally(&token, &window, &tally);
+    }
+}
+
 /* ---- sparse products, row by row ---- */
 
 /* Tokens have `per` of n_latent latents each, ascending; PREPARED different codes. */
@@ -304,6 +338,7 @@ static const orth_trial_kind *const kinds[] = {
     OWN_KERNEL("pack", ORTH_TRIAL_MEMORY, 0, pack_open, pack_run),
     OWN_KERNEL("keep", ORTH_TRIAL_MEMORY, 0, keep_open, keep_run),
     OWN_KERNEL("cut of 2k keys", ORTH_TRIAL_MEMORY, 0, cut_open, cut_run),
+    OWN_KERNEL("top-AFA tally", ORTH_TRIAL_MEMORY, 0, tally_open, tally_run),
     OWN_KERNEL("combine, k", ORTH_TRIAL_FP32, 0, sparse_open, combine_run),
     OWN_KERNEL("combine, 18 %", ORTH_TRIAL_FP32, 0.18, sparse_open, combine_run),
     OWN_KERNEL("combine, 50 %", ORTH_TRIAL_FP32, 0.5, sparse_open, combine_run),
