@@ -260,29 +260,33 @@ static double bytes_moved(const orth_grid *grid, const orth_bench_step *step)
     return 15.0 * weights + 8.0 * tokens + 32.0 * entries;
 }
 
-/* Phases of the repetition whose time is nearest the median. */
-static void choose_phases(const orth_phase_timer *timers, const double *times, int64_t count,
-                          double median, double *phase)
+/* The median of each phase over the repetitions, in proportion so that they add up to the step's.
+ */
+static void median_phases(const orth_phase_timer *timers, int64_t count, double seconds,
+                          double *phase)
 {
-    int64_t best = 0;
-    for (int64_t r = 1; r < count; r++)
-        if (fabs(times[r] - median) < fabs(times[best] - median))
-            best = r;
-    memcpy(phase, timers[best].seconds, sizeof timers[best].seconds);
+    double values[count], sum = 0.0;
+    for (int p = 0; p < ORTH_PHASE_COUNT; p++) {
+        for (int64_t r = 0; r < count; r++)
+            values[r] = timers[r].seconds[p];
+        phase[p] = orth_bench_median(values, count);
+        sum += phase[p];
+    }
+    for (int p = 0; p < ORTH_PHASE_COUNT && sum > 0.0; p++)
+        phase[p] *= seconds / sum;
 }
 
 static orth_status repeat(stage *s, int64_t count, double *times, orth_phase_timer *timers,
                           orth_bench_step *out)
 {
-    double l0 = 0.0, sorted[count];
+    double l0 = 0.0;
     orth_phase_timer warm;
-    ORTH_TRY(run_step(s, &warm, sorted, &l0));
+    ORTH_TRY(run_step(s, &warm, times, &l0));
     for (int64_t r = 0; r < count; r++)
         ORTH_TRY(run_step(s, timers + r, times + r, &l0));
-    memcpy(sorted, times, sizeof sorted);
-    out->seconds = orth_bench_median(sorted, count);
+    out->seconds = orth_bench_median(times, count);
     out->density = l0 / (double)s->sae.recipe.n_latent;
-    choose_phases(timers, times, count, out->seconds, out->phase);
+    median_phases(timers, count, out->seconds, out->phase);
     ORTH_TRY(orth_sum_f64(out->phase, ORTH_PHASE_COUNT, s->grid->world));
     for (int p = 0; p < ORTH_PHASE_COUNT; p++)
         out->phase[p] /= s->grid->size;
