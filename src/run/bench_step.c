@@ -129,14 +129,16 @@ static double normal_quantile(double share)
  * top-AFA keeps the largest values until their squares make up |x|^2. With the random W_enc of the
  * initialisation (variance 2/n) and unit rows of W_dec a token's pre-activations are normal with
  * variance 2 |x|^2 / n, and the squares of the largest share r of them add up to 2 G(r) |x|^2,
- * G(r) = z phi(z) + r, z the quantile of r. So W_enc times 1 / sqrt(2 G(r)) gives density r. All
- * positive values are a half; for that they are made to fall just short of |x|^2.
+ * G(r) = z phi(z) + r, z the quantile of r. So W_enc times 1 / sqrt(2 G(r)) gives density r; where
+ * only a share `alive` of the latents counts, 1 / sqrt(2 alive G(r / alive)). All positive values
+ * are a half; for that they are made to fall just short of |x|^2.
  */
-static void set_density(double density, orth_sae *sae)
+static void set_density(double density, double alive, orth_sae *sae)
 {
-    double z = normal_quantile(density), tail = exp(-0.5 * z * z) / sqrt(2.0 * acos(-1.0));
-    double factor = 1.0 / sqrt(2.0 * (z * tail + density));
-    if (density >= 0.5)
+    double share = density / alive, z = normal_quantile(share);
+    double tail = exp(-0.5 * z * z) / sqrt(2.0 * acos(-1.0));
+    double factor = 1.0 / sqrt(2.0 * alive * (z * tail + share));
+    if (share >= 0.5)
         factor *= 0.9;
     for (int64_t i = 0; i < orth_range_size(sae->own) * sae->d_model; i++)
         sae->weights.W_enc[i] *= (float)factor;
@@ -220,7 +222,7 @@ static orth_status open_stage(const orth_grid *grid, const bench_case *which,
     if (status == ORTH_OK)
         status = orth_workspace_create(&s->sae, sizes->batch, true, &s->workspace);
     if (status == ORTH_OK && which->density > 0.0)
-        set_density(which->density, &s->sae);
+        set_density(which->density, which->aux ? 1.0 - 1.0 / DEAD_EVERY : 1.0, &s->sae);
     if (status == ORTH_OK && which->aux)
         make_dead(&s->sae);
     return status;

@@ -69,8 +69,8 @@ class Bench(Case):
         by_name = {name: step for (name, _), step in steps.items()}
         self.assertAlmostEqual(by_name["topafa at 18 %"]["density"], 0.18, delta=0.03)
         self.assertAlmostEqual(by_name["topafa at 50 %"]["density"], 0.50, delta=0.03)
-        for name in "topk, AuxK, 5 % dead", "topafa at 18 %, AuxK":
-            self.assertIn(name, by_name)
+        self.assertAlmostEqual(by_name["topafa at 18 %, AuxK"]["density"], 0.18, delta=0.03)
+        self.assertAlmostEqual(by_name["topk, AuxK, 5 % dead"]["density"], 8 / 512, delta=1e-9)
 
     def check_rates(self, found):
         rates = found["rates"]
