@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Tokens of a block that stays in the cache while the latents pass, values that `keep` gets at
- * once, entries of a code that are prepared (tokens use them in turn). */
+ * once, lists of a sparse product. */
 enum { BLOCK_PANELS = 16, TILE = 128, PREPARED = 64 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -240,50 +240,53 @@ static void tally_run(orth_trial *t)
     }
 }
 
-/* ---- sparse products, row by row ---- */
+/* ---- sparse products ---- */
 
-/* Tokens have `per` of n_latent latents each, ascending; PREPARED different codes. */
-static orth_status sparse_open(orth_trial *t)
+/* A thin code goes row by row through all latents; a dense one through tiles in the cache: a window
+ * of columns of TILE latents. */
+static int64_t columns_of(const orth_trial *t)
 {
-    int64_t n = t->sizes.n_latent, d = t->sizes.d_model;
-    t->per = t->kind->density > 0.0 ? (int64_t)(t->kind->density * (double)n) : t->sizes.k;
-    t->per = t->per < 1 ? 1 : smaller(t->per, n);
-    double each = 2.0 * (double)t->per * (double)d;
-    t->count = 1 + (int64_t)(t->sizes.operations / each);
-    t->work = each * (double)t->count;
-    ORTH_TRY(orth_trial_fill(n * d, &t->a));
-    ORTH_TRY(orth_trial_fill(PREPARED * t->per, &t->b));
-    ORTH_TRY(orth_trial_fill(omp_get_max_threads() * (d + ORTH_DOT_LANES * t->per), &t->c));
-    ORTH_TRY(ORTH_ALLOCATE(PREPARED * t->per, "trial", &t->index));
-    for (int64_t p = 0; p < PREPARED; p++)
-        for (int64_t e = 0; e < t->per; e++) {
-            int64_t from = e * n / t->per, to = (e + 1) * n / t->per;
-            uint32_t spread = (uint32_t)(p * t->per + e) * 2654435761u >> 8;
-            t->index[p * t->per + e] = (uint32_t)(from + spread % (to - from));
-        }
-    return ORTH_OK;
+    return t->kind->density > 0.0 ? ORTH_TILE_COLUMNS : t->sizes.d_model;
 }
 
-/* The prepared list that call i takes, as one list of all its entries. */
-static orth_lists list_of(const orth_trial *t, int64_t i, const int64_t start[2])
+/* Of a thread: results, and lanes of scalar products. */
+static int64_t scratch_of(const orth_trial *t)
 {
-    int64_t at = i % PREPARED * t->per;
-    return (orth_lists){1, start, t->index + at, t->b + at};
+    return PREPARED * (columns_of(t) + ORTH_DOT_LANES * t->per);
+}
+
+/* PREPARED different lists of `per` entries, ascending, which one call takes. */
+static orth_status sparse_open(orth_trial *t)
+{
+    int64_t n = t->kind->density > 0.0 ? TILE : t->sizes.n_latent, d = columns_of(t);
+    double entries = t->kind->density > 0.0 ? t->kind->density * TILE : (double)t->sizes.k;
+    t->per = entries < 1.0 ? 1 : smaller((int64_t)entries, n);
+    double each = 2.0 * PREPARED * (double)t->per * (double)d;
+    t->count = 1 + (int64_t)(t->sizes.operations / each);
+    t->work = each * (double)t->count;
+    ORTH_TRY(orth_trial_fill((n > PREPARED ? n : PREPARED) * d, &t->a));
+    ORTH_TRY(orth_trial_fill(PREPARED * t->per, &t->b));
+    ORTH_TRY(orth_trial_fill(omp_get_max_threads() * scratch_of(t), &t->c));
+    ORTH_TRY(ORTH_ALLOCATE(PREPARED * t->per, "trial", &t->index));
+    ORTH_TRY(orth_allocate(PREPARED + 1, sizeof(int64_t), "trial", &t->own));
+    for (int64_t p = 0; p <= PREPARED; p++)
+        ((int64_t *)t->own)[p] = p * t->per;
+    for (int64_t e = 0; e < PREPARED * t->per; e++) {
+        int64_t from = e % t->per * n / t->per, to = (e % t->per + 1) * n / t->per;
+        t->index[e] = (uint32_t)(from + ((uint32_t)e * 2654435761u >> 8) % (to - from));
+    }
+    return ORTH_OK;
 }
 
 static void combine_run(orth_trial *t)
 {
-    const orth_sparse *sparse = orth_kernels_get()->sparse;
-    int64_t d = t->sizes.d_model;
+    int64_t d = columns_of(t);
+    const orth_lists lists = {PREPARED, t->own, t->index, t->b};
+    const orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = t->kind->density == 0.0};
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < t->count; i++) {
-        float *out = t->c + omp_get_thread_num() * (d + ORTH_DOT_LANES * t->per);
-        int64_t start[2] = {0, t->per};
-        orth_lists list = list_of(t, i, start);
-        orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = true};
-        memset(out, 0, (size_t)d * sizeof *out);
-        sparse->combine(&list, &rows, out, d);
-    }
+    for (int64_t i = 0; i < t->count; i++)
+        orth_kernels_get()->sparse->combine(&lists, &rows,
+                                            t->c + omp_get_thread_num() * scratch_of(t), d);
 }
 
 /* combine and the scalar products of the same rows: twice the work. */
@@ -297,16 +300,14 @@ static orth_status project_open(orth_trial *t)
 static void project_run(orth_trial *t)
 {
     const orth_sparse *sparse = orth_kernels_get()->sparse;
-    int64_t d = t->sizes.d_model;
+    int64_t d = columns_of(t);
+    const orth_lists lists = {PREPARED, t->own, t->index, t->b};
+    const orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = t->kind->density == 0.0};
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++) {
-        float *out = t->c + omp_get_thread_num() * (d + ORTH_DOT_LANES * t->per);
-        int64_t start[2] = {0, t->per};
-        orth_lists list = list_of(t, i, start);
-        orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = true};
-        memset(out, 0, (size_t)d * sizeof *out);
-        sparse->project(&list, &rows, t->a, d, out, d, true, out + d);
-        sparse->fold(t->per, out + d, out + d);
+        float *out = t->c + omp_get_thread_num() * scratch_of(t), *lanes = out + PREPARED * d;
+        sparse->project(&lists, &rows, t->a, d, out, d, true, lanes);
+        sparse->fold(PREPARED * t->per, lanes, lanes);
     }
 }
 
