@@ -5,17 +5,17 @@
 #include <orthant/kern/afa.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/grid.h>
-#include <orthant/sae/update.h>
 
 #include <string.h>
 
-/* Of src/sae/update.c: latents whose gradient is summed at once. Of select_batchtopk.c: rounds of
- * its search, and counters of a round. */
-enum { BAND_ROWS = ORTH_BAND_CHUNKS * ORTH_CHUNK_LATENTS, DIGITS = 3, DIGIT_VALUES = 2048 };
+/* Of select_batchtopk.c: rounds of its search, and counters of a round. */
+enum { DIGITS = 3, DIGIT_VALUES = 2048 };
+/* Of par/collective.c: a message of a reduce-scatter, about. */
+enum { REDUCED_BYTES = 256 << 10 };
 
 const char *const orth_plan_traffic_names[] = {
-    "tokens",         "bounds",   "candidates", "search",  "cuts",
-    "reconstruction", "gradient", "flags",      "metrics", NULL};
+    "tokens",   "bounds",   "candidates", "search", "cuts",    "reconstruction",
+    "upstream", "gradient", "weights",    "flags",  "metrics", NULL};
 const char *const orth_plan_comm_names[] = {"world", "group", "peers", NULL};
 
 /* One rank, and what its calls are added to. */
@@ -71,14 +71,21 @@ static void gather(teller *t, orth_plan_traffic kind, int64_t bytes)
     add(t, kind, ORTH_COMM_GROUP, bytes, t->grid.n_shard - 1);
 }
 
-/* As orth_batch_exchange. */
+/* Tokens of the group that other ranks of it prepare. */
+static int64_t others_of(const teller *t)
+{
+    return t->n_token -
+           orth_range_size(orth_partition(t->n_token, t->grid.n_shard, t->grid.shard_index));
+}
+
+/* As orth_batch_exchange: rows, whether they are valid, and their two norms. */
 static void exchange_tokens(teller *t)
 {
-    int64_t others = t->n_token - orth_range_size(orth_partition(t->n_token, t->grid.n_shard,
-                                                                 t->grid.shard_index));
-    gather(t, ORTH_TRAFFIC_TOKENS, others * t->problem->d_model * (int64_t)sizeof(float));
-    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(bool));
-    allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_PEERS, 2 * sizeof(int64_t));
+    static const int64_t sizes[] = {sizeof(bool), sizeof(double), sizeof(double)};
+    gather(t, ORTH_TRAFFIC_TOKENS, others_of(t) * t->problem->d_model * (int64_t)sizeof(float));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        gather(t, ORTH_TRAFFIC_TOKENS, others_of(t) * sizes[i]);
+    allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_WORLD, 2 * sizeof(int64_t));
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -145,10 +152,15 @@ static void select_entries(teller *t, const orth_plan_memory *memory)
     }
 }
 
+/* As orth_decode, where a rank gets the other shards' parts of its own tokens, and
+ * gather_upstream, where all get the gradients of the others'. */
 static void reconstruct(teller *t)
 {
-    sum(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, t->n_token * t->problem->d_model,
-        sizeof(float));
+    int64_t row = t->problem->d_model * (int64_t)sizeof(float), others = t->grid.n_shard - 1;
+    int64_t received = others * (t->n_token - others_of(t)) * row;
+    add(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, received,
+        others + received / REDUCED_BYTES);
+    gather(t, ORTH_TRAFFIC_UPSTREAM, others_of(t) * row);
 }
 
 /* As orth_step up to the gradient. */
@@ -165,37 +177,42 @@ static void forward_and_losses(teller *t, const orth_plan_memory *memory)
     allreduce(t, ORTH_TRAFFIC_FLAGS, ORTH_COMM_GROUP, sizeof(int64_t));
     allreduce(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2 * sizeof(uint64_t));
     if (memory->aux_block > 0 && r->aux == ORTH_AUX_GAO) {
-        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, d, sizeof(double));
-        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 2, sizeof(double));
+        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, d, sizeof(double));
+        sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));
     }
     if (r->afa_coefficient > 0.0)
         sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_GROUP, t->n_token, sizeof(double));
-    sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 4, sizeof(double));
+    sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 4, sizeof(double));
 }
 
-/* As reduce_block for `blocks` blocks of `rows` latents: W_enc, W_dec, b_enc. */
-static void reduce_blocks(teller *t, int64_t blocks, int64_t rows)
+/* As pass_buckets and gather_parts: from every peer the gradient of the own part, in whole chunks;
+ * then the peers' new rows and the gradients of their biases. Rows come with their buckets, or all
+ * at once where the clip may bind. */
+static void sum_over_groups(teller *t, const orth_plan_memory *memory)
 {
-    int64_t messages = 0, d = t->problem->d_model;
-    int ranks = t->grid.n_group;
-    int64_t bytes = 2 * orth_sum_received(rows * d, sizeof(float), ranks, &messages);
-    messages *= 2;
-    bytes += orth_sum_received(rows, sizeof(float), ranks, &messages);
-    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, blocks * bytes, blocks * messages);
+    int64_t others = t->grid.n_group - 1, d = t->problem->d_model;
+    int64_t part = orth_range_size(orth_partition(t->n_own, others + 1, t->grid.group_index));
+    int64_t chunk = memory->bucket_chunk, floats = chunk * (2 * d + 1);
+    if (others == 0)
+        return;
+    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS,
+        others * orth_partition_largest(part, chunk) * floats * (int64_t)sizeof(float),
+        memory->buckets);
+    add(t, ORTH_TRAFFIC_WEIGHTS, ORTH_COMM_PEERS,
+        (t->n_own - part) * (2 * d + 1) * (int64_t)sizeof(float), memory->buckets + others);
 }
 
 /* As orth_gradient_bound, where a clip norm asks for it, and orth_gradient_update. */
-static void update(teller *t)
+static void update(teller *t, const orth_plan_memory *memory)
 {
     int64_t d = t->problem->d_model;
     if (t->problem->config.recipe.clip > 0.0) {
         sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, 4, sizeof(double));
         sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 2, sizeof(double));
     }
-    reduce_blocks(t, t->n_own / BAND_ROWS, BAND_ROWS);
-    reduce_blocks(t, 1, t->n_own % BAND_ROWS);
+    sum_over_groups(t, memory);
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, d, sizeof(double));
-    sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 1, sizeof(double));
+    sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, 1, sizeof(double));
 }
 
 /* As the trainer around a step: what is asked for, the rows read, rows that are not finite, what
@@ -224,10 +241,10 @@ void orth_plan_flow_of(const orth_plan_problem *problem, int n_group, int n_shar
     t.n_own = orth_range_size(orth_grid_latents(&t.grid, problem->config.recipe.n_latent));
     around(&t);
     forward_and_losses(&t, memory);
-    update(&t);
+    update(&t, memory);
     t.flow = &out->logged; /* as batch_fvu */
-    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, problem->d_model, sizeof(double));
-    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_PEERS, 2, sizeof(double));
+    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, problem->d_model, sizeof(double));
+    sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));
     t.flow = &out->dead; /* as reconstruct_missing */
     if (memory->aux_block > 0) {
         select_topk(&t, false, memory->aux_block, problem->config.recipe.aux_k);

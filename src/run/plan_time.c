@@ -98,9 +98,10 @@ static double sparse_seconds(const pace *c, const orth_plan_curve *curve, double
     return seconds;
 }
 
+/* The ranks of a token group share its tokens among them. */
 static double token_passes(const pace *c, double passes)
 {
-    return passes * 4.0 * c->n_token * (double)c->problem->d_model /
+    return passes * 4.0 * c->n_token / (double)c->layout->n_shard * (double)c->problem->d_model /
            (c->rates->elementwise * c->share);
 }
 
@@ -115,7 +116,9 @@ static double read_time(const pace *c)
 static double update_time(const pace *c)
 {
     double passes = UPDATE_PASSES + (c->problem->config.recipe.ema > 0.0 ? AVERAGE_PASSES : 0.0);
-    double bytes = passes * 4.0 * 2.0 * c->n_own * (double)c->problem->d_model;
+    /* Token groups share the rows of a shard among them. */
+    double rows = c->n_own / (double)c->layout->n_group;
+    double bytes = passes * 4.0 * 2.0 * rows * (double)c->problem->d_model;
     return bytes / (c->rates->update * c->share);
 }
 
@@ -142,7 +145,9 @@ static void message_phases(const pace *c, double *phase)
         [ORTH_TRAFFIC_SEARCH] = ORTH_PHASE_SELECT,
         [ORTH_TRAFFIC_CUTS] = ORTH_PHASE_SELECT,
         [ORTH_TRAFFIC_RECONSTRUCTION] = ORTH_PHASE_DECODE,
+        [ORTH_TRAFFIC_UPSTREAM] = ORTH_PHASE_GRADIENT,
         [ORTH_TRAFFIC_GRADIENT] = ORTH_PHASE_REDUCE,
+        [ORTH_TRAFFIC_WEIGHTS] = ORTH_PHASE_REDUCE,
         [ORTH_TRAFFIC_FLAGS] = ORTH_PHASE_OTHER,
         [ORTH_TRAFFIC_METRICS] = ORTH_PHASE_LOSS,
     };
