@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { SCREEN_WIDEST = 1 << 16 };
+
 /* Sums of squares in fp32 are off by less than 2^-10 of themselves up to d = 2^16; squares that
  * underflow add less than 2^-60 d to a norm. */
 static inline float screen_norm(float sum_of_squares, int64_t d)
@@ -206,7 +208,7 @@ static inline void bf16_product(int64_t d, const void *x, const void *w,
 
 #define ORTH_SCREEN_BF16_PORTABLE                                                                  \
     {                                                                                              \
-        .name = "bf16", .faster = false, .panel_tokens = BF16_TOKENS,                              \
+        .name = "bf16", .faster = false, .widest = SCREEN_WIDEST, .panel_tokens = BF16_TOKENS,     \
         .panel_latents = BF16_LATENTS, .row_bytes = bf16_row_bytes,                                \
         .pack_tokens = bf16_pack_tokens, .pack_latents = bf16_pack_latents,                        \
         .product = bf16_product                                                                    \

@@ -23,6 +23,7 @@ extern const orth_sparse orth_sparse_avx512;
 extern const orth_key_kernels orth_keys_avx512;
 
 extern const orth_screen orth_screen_bf16_avx512bf16;
+extern const orth_screen orth_screen_int8_avx512bf16;
 
 void orth_adam_avx2(int64_t n, const float *g, float scale, const orth_adam *adam, float *w,
                     float *m, float *v);

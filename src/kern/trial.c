@@ -300,6 +300,7 @@ static const orth_trial_kind *const kinds[] = {
     &(const orth_trial_kind){"triad", ORTH_TRIAL_MEMORY, true, 0, triad_open, triad_run, NULL},
     OWN_KERNEL("chain", ORTH_TRIAL_FP32, 0, chain_open, chain_run),
     &orth_trial_screen_bf16,
+    &orth_trial_screen_int8,
     OWN_KERNEL("pack", ORTH_TRIAL_MEMORY, 0, pack_open, pack_run),
     OWN_KERNEL("keep", ORTH_TRIAL_MEMORY, 0, keep_open, keep_run),
     OWN_KERNEL("cut of 2k keys", ORTH_TRIAL_MEMORY, 0, cut_open, cut_run),

@@ -4,6 +4,8 @@
 
 #include <orthant/base/memory.h>
 
+#include <stddef.h>
+
 #ifdef ORTH_HAVE_ONEDNN
 #include <oneapi/dnnl/dnnl.h>
 

@@ -35,5 +35,6 @@ orth_status orth_trial_fill(int64_t count, float **out);
 extern const orth_trial_kind orth_trial_onednn_fp32, orth_trial_onednn_bf16, orth_trial_onednn_int8;
 
 extern const orth_trial_kind orth_trial_screen_bf16;
+extern const orth_trial_kind orth_trial_screen_int8;
 
 #endif

@@ -19,8 +19,8 @@ static int64_t panels(int64_t rows, int width)
 
 static const orth_screen *screen_of(const orth_trial *t)
 {
-    (void)t;
-    return orth_kernels_get()->screen_bf16;
+    const orth_kernels *kernels = orth_kernels_get();
+    return t->kind->limit == ORTH_TRIAL_INT8 ? kernels->screen_int8 : kernels->screen_bf16;
 }
 
 static orth_status screen_open(orth_trial *t)
@@ -32,21 +32,25 @@ static orth_status screen_open(orth_trial *t)
     int64_t row = screen->row_bytes(d) / (int64_t)sizeof(float);
     int64_t x = panels(t->sizes.n_token, screen->panel_tokens) * screen->panel_tokens;
     int64_t w = panels(t->sizes.n_latent, screen->panel_latents) * screen->panel_latents;
-    float *rows = NULL, *arrays = NULL;
+    float *rows = NULL;
     ORTH_TRY(ORTH_ALLOCATE(x * row, "trial", &t->a));
     ORTH_TRY(ORTH_ALLOCATE(w * row, "trial", &t->b));
     ORTH_TRY(ORTH_ALLOCATE(omp_get_max_threads() * ORTH_PANEL_TOKENS_MAX * WIDEST, "trial", &t->c));
     ORTH_TRY(ORTH_ALLOCATE(ARRAYS * WIDEST, "trial", &t->e));
     ORTH_TRY(orth_trial_fill(WIDEST * d, &rows));
-    arrays = t->e;
-    const orth_screen_rows out = {arrays, arrays + WIDEST, arrays + 2 * WIDEST,
-                                  arrays + 3 * WIDEST};
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < x; i += screen->panel_tokens)
-        screen->pack_tokens(rows, NULL, screen->panel_tokens, d, t->a + i * row, &out);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < w; i += screen->panel_latents)
-        screen->pack_latents(rows, NULL, screen->panel_latents, d, t->b + i * row, &out);
+    float *arrays = t->e;
+    /* Each thread has arrays of its own to pack: what is in them is not used. */
+#pragma omp parallel
+    {
+        float unused[3 * WIDEST];
+        const orth_screen_rows out = {unused, unused + WIDEST, unused + 2 * WIDEST};
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < x; i += screen->panel_tokens)
+            screen->pack_tokens(rows, NULL, screen->panel_tokens, d, t->a + i * row, &out);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < w; i += screen->panel_latents)
+            screen->pack_latents(rows, NULL, screen->panel_latents, d, t->b + i * row, &out);
+    }
     orth_free(rows);
     for (int i = 0; i < WIDEST; i++)
         arrays[4 * WIDEST + i] = INFINITY;
@@ -63,7 +67,7 @@ static void screen_run(orth_trial *t)
     int64_t w = panels(t->sizes.n_latent, screen->panel_latents);
     const float *one = t->e, *cut = t->e + 4 * WIDEST;
     const orth_screen_tokens tokens = {one, one, cut, one};
-    const orth_screen_latents latents = {one, one, one, one, one, one};
+    const orth_screen_latents latents = {one, one, one, one, one};
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t first = 0; first < x; first += BLOCK_PANELS) {
         float *upper = t->c + omp_get_thread_num() * ORTH_PANEL_TOKENS_MAX * WIDEST;
@@ -78,4 +82,6 @@ static void screen_run(orth_trial *t)
 }
 
 const orth_trial_kind orth_trial_screen_bf16 = {"screening, bf16", ORTH_TRIAL_BF16, false, 0,
+                                                screen_open,       screen_run,      NULL};
+const orth_trial_kind orth_trial_screen_int8 = {"screening, int8", ORTH_TRIAL_INT8, false, 0,
                                                 screen_open,       screen_run,      NULL};

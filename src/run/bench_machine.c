@@ -205,7 +205,7 @@ static orth_status measure_network(MPI_Comm world, orth_bench_report *report)
 static orth_status describe(MPI_Comm world, orth_bench_report *report)
 {
     MPI_Comm node;
-    int place, usable;
+    int place;
     int64_t counts[2] = {0, orth_threads_count()};
     ORTH_MPI(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     orth_status status = orth_mpi_status(MPI_Comm_rank(node, &place), "MPI_Comm_rank");
@@ -216,7 +216,7 @@ static orth_status describe(MPI_Comm world, orth_bench_report *report)
     ORTH_TRY(orth_allreduce(counts, 2, MPI_INT64_T, MPI_SUM, world));
     report->cores = counts[0];
     report->threads = counts[1];
-    snprintf(report->isa, sizeof report->isa, "%s", orth_kernels_reason(&usable));
+    snprintf(report->isa, sizeof report->isa, "%s", orth_kernels_get()->name);
     orth_blas_library(report->blas, sizeof report->blas);
     size_t used = strlen(report->blas);
     const char *other = orth_trial_onednn();

@@ -14,6 +14,9 @@
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 enum {
     SEED = 49,
@@ -29,6 +32,7 @@ static const double RATE = 1e-9;
 /* One step to measure. */
 typedef struct bench_case {
     const char *name;
+    const char *transposed; ///< as what the transposition of its code is told; NULL: not
     orth_selection_kind selection;
     orth_encode_kind encode;
     double density; ///< topafa: of the code
@@ -37,17 +41,18 @@ typedef struct bench_case {
 
 /* A way to encode that this machine does not have, or not for these sizes, is left out. */
 static const bench_case cases[] = {
-    {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_FP32, 0.0, false},
-    {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_BF16, 0.0, false},
-    {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_INT8, 0.0, false},
-    {"topk, AuxK, 5 % dead", ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO, 0.0, true},
-    {"topafa at 18 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.18, false},
-    {"topafa at 18 %, AuxK", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.18, true},
-    {"topafa at 50 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.5, false},
+    {"topk", "transpose, k", ORTH_SELECT_TOPK, ORTH_ENCODE_FP32, 0.0, false},
+    {"topk", NULL, ORTH_SELECT_TOPK, ORTH_ENCODE_BF16, 0.0, false},
+    {"topk", NULL, ORTH_SELECT_TOPK, ORTH_ENCODE_INT8, 0.0, false},
+    {"topk, AuxK, 5 % dead", NULL, ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO, 0.0, true},
+    {"topafa at 18 %", "transpose, 18 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.18, false},
+    {"topafa at 18 %, AuxK", NULL, ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.18, true},
+    {"topafa at 50 %", "transpose, 50 %", ORTH_SELECT_TOPAFA, ORTH_ENCODE_AUTO, 0.5, false},
 };
 
 /* The step whose sizes are doubled. */
-static const bench_case doubled_case = {"topk", ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO, 0.0, false};
+static const bench_case doubled_case = {"topk",           NULL, ORTH_SELECT_TOPK,
+                                        ORTH_ENCODE_AUTO, 0.0,  false};
 
 /* The published recipes of configs/gao-topk.yaml and topafa.yaml, as far as they cost time. */
 static orth_recipe recipe_of(const bench_case *c, const orth_bench_options *sizes)
@@ -174,6 +179,9 @@ int64_t orth_bench_resident(void)
 /* Let the peak of resident memory start again where the system can. */
 static void forget_peak(void)
 {
+#ifdef __GLIBC__
+    malloc_trim(0); /* what was freed is not what a step may use without being seen */
+#endif
     int file = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (file < 0)
         return;
@@ -204,8 +212,8 @@ static orth_status open_stage(const orth_grid *grid, const bench_case *which,
     *s = (stage){.which = which, .grid = grid};
     orth_recipe recipe = recipe_of(which, sizes);
     orth_status status = orth_agree(grid->world, open_local(sizes, s));
-    s->before = orth_bench_resident();
     forget_peak();
+    s->before = orth_bench_resident();
     if (status == ORTH_OK)
         status = orth_bench_model(grid, &recipe, sizes->d_model, &s->sae);
     s->sae.encode = which->encode;
@@ -295,11 +303,32 @@ static bool is_new(const stage *s)
     return s->which->encode == ORTH_ENCODE_AUTO || s->which->encode == encode_in_use(s);
 }
 
+/* The code of the last step by latents: 8 bytes of each entry read and written. */
+static orth_status time_transposition(stage *s, orth_bench_report *report)
+{
+    int64_t count = report->options.repetitions, n_own = orth_range_size(s->sae.own);
+    double since, times[count], bytes = 16.0 * (double)orth_code_entries(&s->workspace.code);
+    orth_workspace *w = &s->workspace;
+    if (!s->which->transposed || report->n_kernel == ORTH_BENCH_KERNELS)
+        return ORTH_OK;
+    for (int64_t r = 0; r < count; r++) {
+        ORTH_TRY(orth_bench_begin(s->grid->world, &since));
+        ORTH_TRY(orth_agree(s->grid->world, orth_code_transpose(&w->code, n_own, &w->columns)));
+        ORTH_TRY(orth_bench_end(s->grid->world, since, times + r));
+    }
+    ORTH_TRY(orth_sum_f64(&bytes, 1, s->grid->world));
+    double rate = bytes / orth_bench_median(times, count);
+    report->kernels[report->n_kernel++] = (orth_bench_kernel){
+        s->which->transposed, rate, true, rate / report->limit[ORTH_TRIAL_MEMORY]};
+    return ORTH_OK;
+}
+
 /* *there tells whether this machine has what the case asks for. */
 static orth_status measure(const orth_grid *grid, const bench_case *which, int64_t alone,
-                           const orth_bench_options *sizes, orth_bench_step *out, bool *there)
+                           orth_bench_report *report, orth_bench_step *out, bool *there)
 {
     stage s;
+    const orth_bench_options *sizes = &report->options;
     double times[sizes->repetitions];
     orth_phase_timer timers[sizes->repetitions];
     *out = (orth_bench_step){.selection = which->selection,
@@ -313,6 +342,8 @@ static orth_status measure(const orth_grid *grid, const bench_case *which, int64
     if (*there)
         status = repeat(&s, sizes->repetitions, times, timers, out);
     int64_t peak = orth_peak_memory() - s.before + alone;
+    if (*there && status == ORTH_OK)
+        status = time_transposition(&s, report);
     close_stage(&s);
     if (status != ORTH_OK || !*there)
         return status;
@@ -331,7 +362,7 @@ orth_status orth_bench_steps(const orth_grid *grid, int64_t alone, orth_bench_re
         orth_bench_step *step = &report->steps[report->n_step];
         orth_log_info("bench: step, %s, %s", cases[i].name, orth_encode_names[cases[i].encode]);
         bool there;
-        ORTH_TRY(measure(grid, cases + i, alone, &report->options, step, &there));
+        ORTH_TRY(measure(grid, cases + i, alone, report, step, &there));
         if (!there)
             continue;
         ORTH_TRY(orth_bench_yardstick(grid->world, report, &after));

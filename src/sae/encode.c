@@ -16,11 +16,14 @@ enum {
     PACKED_MOST = 4 * ORTH_TILE_LATENTS,
     /* Screening pays where that many times more latents are encoded than selected. */
     SCREENED_SHARE = 16,
-    SCREENED_WIDTH = 64
+    SCREENED_WIDTH = 64,
+    /* And int8 pays where its wider bounds leave few to the second stage. */
+    INT8_SHARE = 64,
+    INT8_WIDTH = 256
 };
 
 /* What is known of each packed latent. */
-enum { ROW_BIAS, ROW_P, ROW_Q, ROW_BASE, ROW_UNIT, ROW_SUM, ROW_KINDS };
+enum { ROW_BIAS, ROW_P, ROW_Q, ROW_BASE, ROW_UNIT, ROW_FINE_Q, ROW_KINDS };
 
 /* One way over a block: which latents, which tokens, in which arithmetic. */
 typedef struct pass {
@@ -34,8 +37,9 @@ typedef struct pass {
     int64_t n_slot;
     const orth_screen *screen; ///< NULL: fp32
     int panel_tokens, panel_latents;
-    int64_t row_bytes; ///< of a row in a panel
-    int64_t k;         ///< selected per token, for screening
+    int64_t row_bytes;  ///< of a row in a panel
+    int64_t fine_bytes; ///< of a row of the second stage; 0: there is none
+    int64_t k;          ///< selected per token, for screening
 } pass;
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -43,17 +47,35 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind kind, int64_t k,
                                       int64_t n_latent)
 {
-    const orth_screen *screen = orth_kernels_get()->screen_bf16;
-    bool wanted = sae->encode == ORTH_ENCODE_AUTO ? screen->faster && sae->d_model >= SCREENED_WIDTH
-                                                  : sae->encode != ORTH_ENCODE_FP32;
-    if (!wanted || kind == ORTH_SELECT_TOPAFA || k * SCREENED_SHARE > n_latent)
+    const orth_kernels *kernels = orth_kernels_get();
+    const orth_screen *bf16 = kernels->screen_bf16, *int8 = kernels->screen_int8;
+    int64_t d = sae->d_model;
+    if (sae->encode == ORTH_ENCODE_FP32 || kind == ORTH_SELECT_TOPAFA ||
+        k * SCREENED_SHARE > n_latent || d > bf16->widest)
         return NULL;
-    return screen;
+    if (sae->encode == ORTH_ENCODE_BF16)
+        return bf16;
+    if (sae->encode == ORTH_ENCODE_INT8)
+        return d <= int8->widest ? int8 : bf16;
+    if (int8->faster && d >= INT8_WIDTH && d <= int8->widest && k * INT8_SHARE <= n_latent)
+        return int8;
+    return bf16->faster && d >= SCREENED_WIDTH ? bf16 : NULL;
 }
 
+static int64_t fine_bytes(const orth_screen *screen, int64_t d)
+{
+    return screen && screen->fine ? screen->fine->row_bytes(d) : 0;
+}
+
+/* Latents that are packed at a time, when a row takes that many bytes. */
 static int64_t packed_latents(int64_t row_bytes)
 {
     int64_t tiles = PACKED_BYTES / (row_bytes * ORTH_TILE_LATENTS);
@@ -61,24 +83,26 @@ static int64_t packed_latents(int64_t row_bytes)
     return smaller(latents, PACKED_MOST);
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 orth_status orth_encoder_create(const orth_screen *screen, int64_t block, int64_t capacity,
                                 int64_t d_model, orth_encoder *out)
 {
     int64_t padded = block + ORTH_PANEL_TOKENS_MAX, fp32_row = d_model * (int64_t)sizeof(float);
     int64_t row = screen ? larger(screen->row_bytes(d_model), fp32_row) : fp32_row;
+    int64_t fine_row = fine_bytes(screen, d_model);
     orth_encoder encoder = {.screen = screen, .block = block, .d_model = d_model};
     encoder.w_bytes = packed_latents(fp32_row) * fp32_row;
-    if (screen)
-        encoder.w_bytes = larger(encoder.w_bytes, packed_latents(screen->row_bytes(d_model)) *
-                                                      screen->row_bytes(d_model));
+    if (screen) {
+        int64_t screen_row = screen->row_bytes(d_model);
+        encoder.w_bytes =
+            larger(encoder.w_bytes, packed_latents(screen_row + fine_row) * screen_row);
+    }
     orth_status status = ORTH_ALLOCATE(padded * row, "token panels", &encoder.x_panels);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(encoder.w_bytes, "latent panels", &encoder.w_panels);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(padded * fine_row, "token rows", &encoder.x_fine);
+    if (status == ORTH_OK)
+        status = ORTH_ALLOCATE(PACKED_MOST * fine_row, "latent rows", &encoder.w_fine);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(ROW_KINDS * PACKED_MOST, "latent panels", &encoder.rows);
     if (status == ORTH_OK)
@@ -98,6 +122,8 @@ void orth_encoder_free(orth_encoder *encoder)
 {
     orth_free(encoder->x_panels);
     orth_free(encoder->w_panels);
+    orth_free(encoder->x_fine);
+    orth_free(encoder->w_fine);
     orth_free(encoder->rows);
     orth_free(encoder->tile);
     orth_screened_free(&encoder->screened);
@@ -112,6 +138,7 @@ static void set_widths(pass *p)
     p->panel_latents = p->screen ? p->screen->panel_latents : kernels->panel_latents;
     p->row_bytes = p->screen ? p->screen->row_bytes(p->encoder->d_model)
                              : p->encoder->d_model * (int64_t)sizeof(float);
+    p->fine_bytes = p->screen ? fine_bytes(p->screen, p->encoder->d_model) : 0;
 }
 
 static int64_t slot_of(const pass *p, int64_t position)
@@ -143,12 +170,18 @@ static void open_panel(const pass *p, int64_t at)
                   d, (float *)panel);
         return;
     }
+    orth_screened_block *s = &encoder->screened;
     float size[ORTH_PANEL_TOKENS_MAX], rest[ORTH_PANEL_TOKENS_MAX];
-    orth_screen_rows out = {size, rest, NULL, NULL};
+    orth_screen_rows out = {size, rest, s->unit + at};
     p->screen->pack_tokens(x + at * d, NULL, rows, d, panel, &out);
     for (int64_t r = 0; r < p->panel_tokens; r++)
-        orth_screened_open(&encoder->screened, at + r, d, size[r], rest[r], p->selection->floor,
+        orth_screened_open(s, at + r, d, size[r], rest[r], p->selection->floor, p->k,
                            r < rows && p->batch->valid[c->first_token + at + r]);
+    if (!p->fine_bytes)
+        return;
+    p->screen->fine->pack(x + at * d, NULL, rows, d, encoder->x_fine + at * p->fine_bytes, &out);
+    for (int64_t r = 0; r < rows; r++)
+        orth_screen_token_bound(d, size[r], rest[r], s->fine_alpha + at + r, s->fine_beta + at + r);
 }
 
 static void pack_latents(const pass *p, int64_t first, int64_t count, int64_t at)
@@ -167,8 +200,12 @@ static void pack_latents(const pass *p, int64_t first, int64_t count, int64_t at
         return;
     }
     orth_screen_rows out = {latent_row(encoder, ROW_P, at), latent_row(encoder, ROW_Q, at),
-                            latent_row(encoder, ROW_UNIT, at), latent_row(encoder, ROW_SUM, at)};
+                            latent_row(encoder, ROW_UNIT, at)};
     p->screen->pack_latents(base, index, rows, d, panel, &out);
+    if (p->fine_bytes) {
+        out.rest = latent_row(encoder, ROW_FINE_Q, at);
+        p->screen->fine->pack(base, index, rows, d, encoder->w_fine + at * p->fine_bytes, &out);
+    }
     orth_screen_base(rows, latent_row(encoder, ROW_BIAS, at), latent_row(encoder, ROW_BASE, at));
 }
 
@@ -204,39 +241,82 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     }
 }
 
+static orth_screen_latents packed(const orth_encoder *encoder, int q, int64_t at)
+{
+    return (orth_screen_latents){.p = latent_row(encoder, ROW_P, at),
+                                 .q = latent_row(encoder, q, at),
+                                 .bias = latent_row(encoder, ROW_BIAS, at),
+                                 .base = latent_row(encoder, ROW_BASE, at),
+                                 .unit = latent_row(encoder, ROW_UNIT, at)};
+}
+
+/* Packed latents that await the second stage, for each token of a panel. */
+typedef struct waiting {
+    uint32_t index[ORTH_PANEL_TOKENS_MAX][2 * ORTH_PANEL_LATENTS_MAX];
+    int64_t count[ORTH_PANEL_TOKENS_MAX];
+} waiting;
+
+static void refine(const pass *p, int64_t token, int64_t first, int64_t seen, int64_t r, waiting *w)
+{
+    orth_encoder *encoder = p->encoder;
+    orth_screen_latents latents = packed(encoder, ROW_FINE_Q, 0);
+    orth_screened_refine(&encoder->screened, token + r, p->screen->fine, encoder->d_model,
+                         encoder->x_fine + (token + r) * p->fine_bytes, encoder->w_fine,
+                         w->count[r], w->index[r], (uint32_t)first, p->k, seen, &latents);
+    w->count[r] = 0;
+}
+
+/* What a panel of latents has left of token r of a panel. */
+static void take(const pass *p, int64_t token, int64_t first, int64_t at, int64_t r, uint32_t mask,
+                 const float *upper, const orth_screen_latents *latents, waiting *w)
+{
+    if (!p->fine_bytes) {
+        orth_screened_keep(&p->encoder->screened, token + r, upper, mask, (uint32_t)(first + at),
+                           p->k, first + at + p->panel_latents, latents);
+        return;
+    }
+    for (; mask; mask &= mask - 1)
+        w->index[r][w->count[r]++] = (uint32_t)at + (uint32_t)__builtin_ctz(mask);
+    if (w->count[r] > ORTH_PANEL_LATENTS_MAX)
+        refine(p, token, first, first + at + p->panel_latents, r, w);
+}
+
 /* The same by screening, a panel of latents at a time. */
 static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at, int64_t count)
 {
     orth_encoder *encoder = p->encoder;
     orth_screened_block *s = &encoder->screened;
     const char *x = encoder->x_panels + token * p->row_bytes;
-    orth_screen_tokens tokens = {s->alpha + token, s->beta + token, s->cut + token, NULL};
+    orth_screen_tokens tokens = {s->alpha + token, s->beta + token, s->cut + token,
+                                 s->unit + token};
     float upper[ORTH_PANEL_TOKENS_MAX * ORTH_PANEL_LATENTS_MAX];
     uint32_t mask[ORTH_PANEL_TOKENS_MAX];
+    waiting w;
+    memset(w.count, 0, sizeof w.count);
+    for (int64_t r = 0; r < p->panel_tokens && p->fine_bytes; r++)
+        orth_screened_prefetch(s, token + r, encoder->x_fine + (token + r) * p->fine_bytes,
+                               p->fine_bytes);
     for (int64_t i = at; i < at + count; i += p->panel_latents) {
-        orth_screen_latents latents = {
-            .p = latent_row(encoder, ROW_P, i),
-            .q = latent_row(encoder, ROW_Q, i),
-            .bias = latent_row(encoder, ROW_BIAS, i),
-            .base = latent_row(encoder, ROW_BASE, i),
-            .unit = latent_row(encoder, ROW_UNIT, i),
-            .sum = latent_row(encoder, ROW_SUM, i),
-        };
+        orth_screen_latents latents = packed(encoder, ROW_Q, i);
         int64_t real = smaller(p->panel_latents, at + count - i);
         uint32_t wanted = real < 32 ? (1u << real) - 1 : UINT32_MAX;
         p->screen->product(encoder->d_model, x, encoder->w_panels + i * p->row_bytes, &tokens,
                            &latents, upper, ORTH_PANEL_LATENTS_MAX, mask);
         for (int64_t r = 0; r < p->panel_tokens; r++)
             if (mask[r] & wanted)
-                orth_screened_keep(s, token + r, upper + r * ORTH_PANEL_LATENTS_MAX,
-                                   mask[r] & wanted, (uint32_t)(first + i), p->k, &latents);
+                take(p, token, first, i, r, mask[r] & wanted, upper + r * ORTH_PANEL_LATENTS_MAX,
+                     &latents, &w);
     }
+    for (int64_t r = 0; r < p->panel_tokens; r++)
+        if (w.count[r])
+            refine(p, token, first, first + at + count, r, &w);
 }
 
 /* All latents of the list with the tokens of the pass. */
 static void encode_pass(const pass *p)
 {
-    int64_t most = packed_latents(p->row_bytes);
+    int64_t most = packed_latents(p->row_bytes + p->fine_bytes);
+    int64_t step = p->screen ? most : ORTH_TILE_LATENTS;
     void (*tile)(const pass *, int64_t, int64_t, int64_t, int64_t) =
         p->screen ? screen_tile : encode_tile;
     if (p->n_slot == 0)
@@ -253,8 +333,8 @@ static void encode_pass(const pass *p)
                 pack_latents(p, first, count, at);
 #pragma omp for schedule(dynamic, 4)
             for (int64_t token = 0; token < p->n_slot; token += p->panel_tokens)
-                for (int64_t at = 0; at < count; at += ORTH_TILE_LATENTS)
-                    tile(p, token, first, at, smaller(ORTH_TILE_LATENTS, count - at));
+                for (int64_t at = 0; at < count; at += step)
+                    tile(p, token, first, at, smaller(step, count - at));
         }
     }
 }
@@ -271,6 +351,7 @@ static orth_status share_bounds(const pass *p)
     for (int64_t slot = 0; slot < p->n_slot; slot++)
         orth_screened_lower(screened, slot, p->index, p->selection);
     ORTH_TRY(p->selection->ops->agree_floor(p->selection));
+#pragma omp parallel for schedule(static)
     for (int64_t slot = 0; slot < p->n_slot; slot++)
         orth_screened_raise(screened, slot, c->above[slot]);
     return ORTH_OK;
@@ -283,12 +364,16 @@ static orth_status screen_block(pass p)
     const orth_candidates *c = &p.selection->candidates;
     int64_t d = p.encoder->d_model;
     screened->room = smaller(screened->capacity, c->capacity);
+    screened->n_latent = p.n_latent;
     encode_pass(&p);
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t slot = 0; slot < p.n_slot; slot++)
+        orth_screened_confirm(screened, slot, p.k);
     ORTH_TRY(share_bounds(&p));
 #pragma omp parallel for schedule(dynamic, 16)
     for (int64_t slot = 0; slot < p.n_slot; slot++)
         if (!screened->lost[slot])
-            orth_screened_close(screened, slot, p.k, p.sae, p.index,
+            orth_screened_close(screened, slot, p.sae, p.index,
                                 p.batch->x + (c->first_token + slot) * d, p.selection);
     p.slots = screened->slots;
     p.n_slot = orth_screened_lost(screened, p.n_slot);

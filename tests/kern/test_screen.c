@@ -85,7 +85,7 @@ enum { PANEL = 32 };
 
 /* A tile of one token panel and one latent panel. */
 typedef struct tile {
-    float size[2 * PANEL], rest[2 * PANEL], unit[2 * PANEL], sum[2 * PANEL];
+    float size[2 * PANEL], rest[2 * PANEL], unit[2 * PANEL];
     float alpha[PANEL], beta[PANEL], cut[PANEL], base[PANEL];
     float out[ORTH_PANEL_TOKENS_MAX * PANEL];
     uint32_t mask[PANEL];
@@ -122,11 +122,10 @@ static int64_t broken_bounds(const orth_kernels *set, const orth_screen *screen,
     tile *t = calloc(1, sizeof *t);
     void *x = calloc((size_t)screen->panel_tokens, (size_t)screen->row_bytes(d));
     void *w = calloc((size_t)screen->panel_latents, (size_t)screen->row_bytes(d));
-    orth_screen_rows x_rows = {t->size, t->rest, t->unit, t->sum};
-    orth_screen_rows w_rows = {t->size + PANEL, t->rest + PANEL, t->unit + PANEL, t->sum + PANEL};
+    orth_screen_rows x_rows = {t->size, t->rest, t->unit};
+    orth_screen_rows w_rows = {t->size + PANEL, t->rest + PANEL, t->unit + PANEL};
     orth_screen_tokens tokens = {t->alpha, t->beta, t->cut, t->unit};
-    orth_screen_latents latents = {w_rows.size, w_rows.rest, o->bias,
-                                   t->base,     w_rows.unit, w_rows.sum};
+    orth_screen_latents latents = {w_rows.size, w_rows.rest, o->bias, t->base, w_rows.unit};
     int64_t broken = 0;
     double total = 0.0;
     screen->pack_tokens(o->x, NULL, n_token, d, x, &x_rows);
@@ -168,11 +167,108 @@ static void check_screen(const orth_kernels *set, const orth_screen *screen, dou
         }
 }
 
+/* Operands of a second stage, and the bounds of one token. */
+typedef struct fine_rows {
+    float size[LATENTS + PANEL], rest[LATENTS + PANEL], base[LATENTS];
+    char *x, *w;
+    float upper[LATENTS + 16], lower[LATENTS + 16];
+    uint32_t position[LATENTS + 16];
+} fine_rows;
+
+/* Keep n latents that lie `step` apart of token r, of which only what reaches `cut` may stay, in
+ * order; returns how many bounds do not hold or were kept or dropped wrongly. */
+static int64_t broken_fine(const orth_screen_fine *fine, const operands *o, fine_rows *f, int64_t d,
+                           int64_t r, int64_t n, uint32_t step, float cut)
+{
+    uint32_t index[LATENTS];
+    float alpha, beta;
+    orth_screen_latents latents = {f->size + PANEL, f->rest + PANEL, o->bias, f->base, NULL};
+    orth_screened kept = {f->upper, f->lower, f->position, 0};
+    int64_t at = 0, broken = 0;
+    for (int64_t e = 0; e < n; e++)
+        index[e] = (uint32_t)e * step;
+    orth_screen_token_bound(d, f->size[r], f->rest[r], &alpha, &beta);
+    fine->keep(d, f->x + r * fine->row_bytes(d), f->w, n, index, 100, alpha, beta, cut, &latents,
+               &kept);
+    for (int64_t e = 0; e < n; e++) {
+        float value = one_chain(o->x + r * d, o->w + index[e] * d, d, o->bias[index[e]]);
+        if (at < kept.count && f->position[at] == 100 + index[e]) {
+            broken += value > f->upper[at] || value < f->lower[at] || f->upper[at] < cut;
+            at++;
+        } else {
+            broken += !(value < cut);
+        }
+    }
+    return broken + (at != kept.count) + (cut == -INFINITY && kept.count != n);
+}
+
+static void check_fine(const orth_kernels *set, const operands *o, int64_t d, int x_kind,
+                       int w_kind)
+{
+    static const int64_t counts[] = {0, 1, 2, 3, 4, 7, 16, 17, 23};
+    const orth_screen_fine *fine = set->screen_int8->fine;
+    fine_rows *f = calloc(1, sizeof *f);
+    f->x = aligned_alloc(64, (size_t)(3 * fine->row_bytes(d)));
+    f->w = aligned_alloc(64, (size_t)(LATENTS * fine->row_bytes(d)));
+    fine->pack(o->x, NULL, 3, d, f->x, &(orth_screen_rows){f->size, f->rest, NULL});
+    fine->pack(o->w, NULL, LATENTS, d, f->w,
+               &(orth_screen_rows){f->size + PANEL, f->rest + PANEL, NULL});
+    orth_screen_base(LATENTS, o->bias, f->base);
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+        for (int64_t r = 0; r < 3; r++) {
+            int64_t n = counts[c];
+            int64_t broken = broken_fine(fine, o, f, d, r, n, 3, -INFINITY);
+            broken += broken_fine(fine, o, f, d, r, 2 * n, 1, 0.01f);
+            ck_assert_msg(broken == 0, "%s: kinds %d %d, d %d, n %d: %d broken", set->name, x_kind,
+                          w_kind, (int)d, (int)n, (int)broken);
+        }
+    free(f->x);
+    free(f->w);
+    free(f);
+}
+
+START_TEST(second_stages_hold_for_any_rows)
+{
+    static const int64_t widths[] = {1, 2, 31, 33, 64, 127, 384};
+    const orth_kernels *sets[KERNEL_SETS];
+    for (int x_kind = 0; x_kind < KINDS; x_kind++)
+        for (int w_kind = 0; w_kind < KINDS; w_kind++) {
+            operands *o = make_operands(10 * x_kind + w_kind, x_kind, w_kind);
+            for (int s = 0; s < kernel_sets(sets); s++)
+                for (size_t c = 0; c < sizeof widths / sizeof *widths; c++)
+                    check_fine(sets[s], o, widths[c], x_kind, w_kind);
+            free(o);
+        }
+}
+END_TEST
+
+/* Bounds from rows that are not finite are of no use, but they drop nothing. */
+START_TEST(rows_that_are_not_finite_are_kept)
+{
+    static const float values[] = {NAN, INFINITY, -INFINITY, 3e38f};
+    const orth_kernels *sets[KERNEL_SETS];
+    for (int s = 0; s < kernel_sets(sets); s++) {
+        const orth_screen *screens[] = {sets[s]->screen_bf16, sets[s]->screen_int8};
+        for (int v = 0; v < 8; v++) {
+            operands *o = make_operands(9, PLAIN, PLAIN);
+            double looseness;
+            for (int64_t j = 0; j < (v < 4 ? 1 : 384); j++)
+                (v % 2 ? o->x : o->w)[384 + j] = values[v / 2];
+            for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(broken_bounds(sets[s], screens[i], o, 384, 3, 5, &looseness), 0);
+            free(o);
+        }
+    }
+}
+END_TEST
+
 START_TEST(bounds_hold_for_any_rows)
 {
     const orth_kernels *sets[KERNEL_SETS];
     for (int s = 0; s < kernel_sets(sets); s++)
         check_screen(sets[s], sets[s]->screen_bf16, 0.01);
+    for (int s = 0; s < kernel_sets(sets); s++)
+        check_screen(sets[s], sets[s]->screen_int8, 0.05);
 }
 END_TEST
 
@@ -252,6 +348,8 @@ static Suite *make(void)
     Suite *suite = suite_create("screen");
     TCase *cases = tcase_create("screen");
     tcase_add_test(cases, bounds_hold_for_any_rows);
+    tcase_add_test(cases, second_stages_hold_for_any_rows);
+    tcase_add_test(cases, rows_that_are_not_finite_are_kept);
     tcase_add_test(cases, listed_latents_have_the_bits_of_the_chain);
     tcase_add_test(cases, cuts_keep_whatever_may_be_selected);
     suite_add_tcase(suite, cases);

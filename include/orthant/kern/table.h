@@ -78,7 +78,7 @@ typedef struct orth_kernels {
                        const float *x, int64_t d, float *out);
 
     /** Low-precision products; see kern/screen.h. Their values need not agree between sets. */
-    const orth_screen *screen_bf16;
+    const orth_screen *screen_bf16, *screen_int8;
 
     /** Append to `out` the entries of one token whose bits are set in `mask`: U from upper[i], L,
      * and the position first + i. Room for 32 more is needed, whatever the mask. */

@@ -12,15 +12,21 @@
 
 /** What a certified screening has kept of the tokens of a block (kern/screen.h). */
 typedef struct orth_screened_block {
-    int64_t capacity;     ///< entries that there is room for, per token
-    int64_t room;         ///< of it used in the block under way
-    float *upper, *lower; ///< (block, capacity)
-    uint32_t *position;   ///< (block, capacity) among the encoded latents
-    int64_t *count;       ///< (block)
-    float *cut;           ///< (block) what stays below cannot be selected
-    float *alpha, *beta;  ///< (block) see kern/screen.h
-    bool *lost;           ///< (block) too many entries: the token is encoded in fp32
-    uint32_t *slots;      ///< (block) scratch
+    int64_t capacity;              ///< entries that there is room for, per token
+    int64_t room;                  ///< of it used in the block under way
+    float *upper, *lower;          ///< (block, capacity)
+    uint32_t *position;            ///< (block, capacity) among the encoded latents
+    int64_t *count;                ///< (block)
+    float *cut;                    ///< (block) what stays below cannot be selected
+    int64_t *next;                 ///< (block) the count from which the cut is raised again
+    bool *guessed;                 ///< (block) the cut is a guess, to be confirmed at the end
+    bool guess;                    ///< whether cuts are guessed
+    int64_t n_latent;              ///< encoded latents in the block under way
+    float *alpha, *beta;           ///< (block) see kern/screen.h
+    float *unit;                   ///< (block) int8
+    float *fine_alpha, *fine_beta; ///< (block) of the second stage
+    bool *lost;                    ///< (block) too many entries: the token is encoded in fp32
+    uint32_t *slots;               ///< (block) scratch
 } orth_screened_block;
 
 /** Panels that the encoder packs its operands into; made once. */
@@ -28,10 +34,11 @@ typedef struct orth_encoder {
     const orth_screen *screen; ///< of the main selection; NULL: fp32
     int64_t block;             ///< tokens of the largest block
     int64_t d_model;
-    char *x_panels; ///< the tokens of a block
-    char *w_panels; ///< the latents of a tile
+    char *x_panels;        ///< the tokens of a block
+    char *w_panels;        ///< the latents of a tile
+    char *x_fine, *w_fine; ///< their rows for a second stage
     int64_t w_bytes;
-    float *rows; ///< of the packed latents: b_enc; for screening p, q, base, unit, sum
+    float *rows; ///< of the packed latents: b_enc; for screening p, q, base, unit, fine q
     float *tile; ///< (threads, panel_tokens, ORTH_TILE_LATENTS)
     orth_screened_block screened; ///< only with a screen
 } orth_encoder;

@@ -1,5 +1,6 @@
 /* AVX-512: 12 tokens x 32 latents in 24 accumulators. */
 #include "../rows.h"
+#include "../screen_int8_rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
 
@@ -65,10 +66,11 @@ static int64_t keep(const float *row, int64_t n, float above, uint32_t first, ui
 }
 
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
 
 /* Both sets of this folder: with and without instructions for low-precision products. */
 /* clang-format off */
-#define AVX512_SET(set, bf16)                      \
+#define AVX512_SET(set, bf16, int8)                \
     {                                              \
         .name = set,                               \
         .panel_tokens = TOKENS,                    \
@@ -83,10 +85,12 @@ static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
         .afa = &orth_afa_avx512,                   \
         .chain_rows = orth_avx512_chain_rows,      \
         .screen_bf16 = bf16,                       \
+        .screen_int8 = int8,                       \
         .screen_keep = orth_avx512_screen_keep,    \
         .screen_raise = orth_avx512_screen_raise,  \
     }
 /* clang-format on */
 
-const orth_kernels orth_kernels_avx512 = AVX512_SET("avx512", &screen_bf16);
-const orth_kernels orth_kernels_avx512bf16 = AVX512_SET("avx512bf16", &orth_screen_bf16_avx512bf16);
+const orth_kernels orth_kernels_avx512 = AVX512_SET("avx512", &screen_bf16, &screen_int8);
+const orth_kernels orth_kernels_avx512bf16 =
+    AVX512_SET("avx512bf16", &orth_screen_bf16_avx512bf16, &orth_screen_int8_avx512bf16);

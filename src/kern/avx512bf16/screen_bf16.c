@@ -112,6 +112,7 @@ static void product(int64_t d, const void *x, const void *w, const orth_screen_t
 
 const orth_screen orth_screen_bf16_avx512bf16 = {.name = "bf16",
                                                  .faster = true,
+                                                 .widest = SCREEN_WIDEST,
                                                  .panel_tokens = TOKENS,
                                                  .panel_latents = LATENTS,
                                                  .row_bytes = bf16_row_bytes,

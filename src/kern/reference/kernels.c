@@ -1,6 +1,7 @@
 /* The reference set: what each kernel means, in portable C. */
 #include "../keys_plain.h"
 #include "../rows.h"
+#include "../screen_int8_rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
 #include "../sparse_rows.h"
@@ -33,6 +34,7 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
 
 static const orth_sparse sparse = ORTH_SPARSE_PORTABLE;
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
+static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
 
 static const orth_key_kernels keys = ORTH_KEYS_PLAIN;
 
@@ -49,5 +51,6 @@ const orth_kernels orth_kernels_reference = {.name = "reference",
                                              .afa = &orth_afa_reference,
                                              .chain_rows = screen_chain_rows,
                                              .screen_bf16 = &screen_bf16,
+                                             .screen_int8 = &screen_int8,
                                              .screen_keep = screen_keep,
                                              .screen_raise = raise_cut};
