@@ -5,6 +5,7 @@
 #include <orthant/kern/afa.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/grid.h>
+#include <orthant/sae/bucket.h>
 
 #include <string.h>
 
@@ -13,9 +14,9 @@ enum { DIGITS = 3, DIGIT_VALUES = 2048 };
 /* Of par/collective.c: a message of a reduce-scatter, about. */
 enum { REDUCED_BYTES = 256 << 10 };
 
-const char *const orth_plan_traffic_names[] = {
-    "tokens",   "bounds",   "candidates", "search", "cuts",    "reconstruction",
-    "upstream", "gradient", "weights",    "flags",  "metrics", NULL};
+const char *const orth_plan_traffic_names[] = {"tokens", "bounds",         "candidates", "search",
+                                               "cuts",   "reconstruction", "upstream",   "gradient",
+                                               "flags",  "metrics",        NULL};
 const char *const orth_plan_comm_names[] = {"world", "group", "peers", NULL};
 
 /* One rank, and what its calls are added to. */
@@ -185,32 +186,18 @@ static void forward_and_losses(teller *t, const orth_plan_memory *memory)
     sum(t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 4, sizeof(double));
 }
 
-/* As pass_buckets and gather_parts: from every peer the gradient of the own part, in whole chunks;
- * then the peers' new rows and the gradients of their biases. Rows come with their buckets, or all
- * at once where the clip may bind. */
-static void sum_over_groups(teller *t, const orth_plan_memory *memory)
-{
-    int64_t others = t->grid.n_group - 1, d = t->problem->d_model;
-    int64_t part = orth_range_size(orth_partition(t->n_own, others + 1, t->grid.group_index));
-    int64_t chunk = memory->bucket_chunk, floats = chunk * (2 * d + 1);
-    if (others == 0)
-        return;
-    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS,
-        others * orth_partition_largest(part, chunk) * floats * (int64_t)sizeof(float),
-        memory->buckets);
-    add(t, ORTH_TRAFFIC_WEIGHTS, ORTH_COMM_PEERS,
-        (t->n_own - part) * (2 * d + 1) * (int64_t)sizeof(float), memory->buckets + others);
-}
-
 /* As orth_gradient_bound, where a clip norm asks for it, and orth_gradient_update. */
-static void update(teller *t, const orth_plan_memory *memory)
+static void update(teller *t)
 {
     int64_t d = t->problem->d_model;
     if (t->problem->config.recipe.clip > 0.0) {
         sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, 4, sizeof(double));
         sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_GROUP, 2, sizeof(double));
     }
-    sum_over_groups(t, memory);
+    int64_t messages = 0;
+    int64_t bytes =
+        orth_buckets_received(&t->grid, t->problem->config.recipe.n_latent, d, &messages);
+    add(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_PEERS, bytes, messages);
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, d, sizeof(double));
     sum(t, ORTH_TRAFFIC_GRADIENT, ORTH_COMM_WORLD, 1, sizeof(double));
 }
@@ -241,7 +228,7 @@ void orth_plan_flow_of(const orth_plan_problem *problem, int n_group, int n_shar
     t.n_own = orth_range_size(orth_grid_latents(&t.grid, problem->config.recipe.n_latent));
     around(&t);
     forward_and_losses(&t, memory);
-    update(&t, memory);
+    update(&t);
     t.flow = &out->logged; /* as batch_fvu */
     sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, problem->d_model, sizeof(double));
     sum(&t, ORTH_TRAFFIC_METRICS, ORTH_COMM_WORLD, 2, sizeof(double));

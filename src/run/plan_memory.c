@@ -86,8 +86,6 @@ static orth_status count_step(const orth_plan_problem *p, const orth_sae *sae, b
     if (status != ORTH_OK)
         return status;
     out->screened = workspace.encoder.screen != NULL;
-    out->bucket_chunk = workspace.learner.buckets.chunk;
-    out->buckets = workspace.learner.buckets.count;
     out->block = workspace.selection.candidates.block;
     if (aux)
         out->aux_block = workspace.aux_selection.candidates.block;

@@ -145,7 +145,7 @@ static void add_tiles(const chunk_work *c, const bool *far)
  */
 static bool divide(const chunk_work *c, bool *far)
 {
-    enum { LATENT_COST = 2, PACK_COST = 90 };
+    enum { LATENT_COST = 1, PACK_COST = 90 };
     const int64_t *start = c->branch->code->start + c->rows.begin;
     int64_t n_tile = (c->batch->n_token + ORTH_TILE_ROWS - 1) / ORTH_TILE_ROWS, saved = 0;
     for (int64_t i = 0; i < orth_range_size(c->rows); i++) {

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 
 enum { WORLD, GROUP, PEERS, ROLES, KNOWN = 64 };
-enum { ALLREDUCE, BCAST, ALLGATHER, ALLTOALL, POINT, SCAN, CALLS };
+enum { ALLREDUCE, BCAST, ALLGATHER, ALLTOALL, POINT, UNDER_WAY, SCAN, CALLS };
 
 static const char *const role_names[] = {"world", "group", "peers"};
-static const char *const call_names[] = {"allreduce", "bcast", "allgather",
-                                         "alltoall",  "point", "scan"};
+static const char *const call_names[] = {"allreduce", "bcast",     "allgather", "alltoall",
+                                         "point",     "under-way", "scan"};
 static long long received[ROLES][CALLS];
 static struct {
     MPI_Comm comm;
@@ -172,23 +172,23 @@ int MPI_Ialltoallv(const void *send, const int *n_send, const int *from, MPI_Dat
     return PMPI_Ialltoallv(send, n_send, from, sent, receive, counts, places, type, comm, request);
 }
 
-static void count_from(int from, MPI_Comm comm, int n, MPI_Datatype type)
+static void count_from(int from, MPI_Comm comm, int call, int n, MPI_Datatype type)
 {
     if (from != MPI_PROC_NULL && from != rank_in(comm))
-        count(comm, POINT, n, type);
+        count(comm, call, n, type);
 }
 
 int MPI_Recv(void *data, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm,
              MPI_Status *status)
 {
-    count_from(from, comm, n, type);
+    count_from(from, comm, POINT, n, type);
     return PMPI_Recv(data, n, type, from, tag, comm, status);
 }
 
 int MPI_Irecv(void *data, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm,
               MPI_Request *request)
 {
-    count_from(from, comm, n, type);
+    count_from(from, comm, UNDER_WAY, n, type);
     return PMPI_Irecv(data, n, type, from, tag, comm, request);
 }
 
@@ -196,7 +196,7 @@ int MPI_Sendrecv(const void *send, int n_send, MPI_Datatype sent, int to, int se
                  void *receive, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm,
                  MPI_Status *status)
 {
-    count_from(from, comm, n, type);
+    count_from(from, comm, POINT, n, type);
     return PMPI_Sendrecv(send, n_send, sent, to, send_tag, receive, n, type, from, tag, comm,
                          status);
 }

@@ -30,7 +30,8 @@ typedef struct fixture {
 } fixture;
 
 /* Entries of the first TOKENS tokens where a pseudo-random number is below `share`; none later. Of
- * those one in seven tokens, and one in eleven latents, have none; latent 5 has them all. */
+ * those one in seven tokens, and one in eleven latents, have none; latents 5 and 9 have them all.
+ */
 static void make_code(fixture *f, double share)
 {
     const plain *p = &f->p;
@@ -40,7 +41,7 @@ static void make_code(fixture *f, double share)
     for (int64_t t = 0; t < p->n_token; t++) {
         for (int64_t i = 0; i < p->n && t < TOKENS; i++) {
             bool drawn = 0.5 + 0.5 * plain_uniform(7, t * p->n + i) < share;
-            if (i == 5 || (drawn && t % 7 != 3 && i % 11 != 4)) {
+            if (i == 5 || i == 9 || (drawn && t % 7 != 3 && i % 11 != 4)) {
                 f->code.latent[e] = (uint32_t)i;
                 f->code.value[e++] = (float)(0.1 + fabs(plain_uniform(8, t * p->n + i)));
             }

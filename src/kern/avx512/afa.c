@@ -70,7 +70,8 @@ static key_range keys_for(const orth_afa_token *token, uint64_t low, uint64_t hi
 
 static inline __mmask8 lanes_left(int64_t n)
 {
-    return n >= LANES ? (__mmask8)0xff : (__mmask8)((1u << n) - 1u);
+    unsigned lanes = n >= LANES ? 0xffu : (1u << n) - 1u;
+    return (__mmask8)lanes;
 }
 
 /* Pack the keys that are in range; up to LANES more are written. */
@@ -95,8 +96,7 @@ static inline __m512i latents_of(const constants *c, __m512i key)
     return _mm512_andnot_si512(key, c->low_half);
 }
 
-/* The norms of eight latents. Single loads are faster than a gather on some processors and hardly
- * slower on others. */
+/* The norms of eight latents. Single loads are faster than a gather where it is microcode. */
 static inline __m512d norms_at(const double *norm, __mmask8 mask, __m512i place)
 {
     int64_t at[LANES];
