@@ -145,7 +145,7 @@ static void select_entries(teller *t, const orth_plan_memory *memory)
     } else {
         int64_t larger = r->multi_k > 1 ? r->k * r->multi_k : r->k;
         larger = smaller(larger, r->n_latent);
-        if (memory->screened)
+        if (memory->encode != ORTH_ENCODE_FP32)
             select_topk(t, true, block, larger);
         select_topk(t, false, block, larger);
         if (r->multi_k > 1)

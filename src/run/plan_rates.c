@@ -54,6 +54,8 @@ static void rough(int threads, orth_plan_rates *out)
     out->encode[ORTH_ENCODE_FP32] = cores * flops;
     if (orth_kernels_get()->screen_bf16->faster)
         out->encode[ORTH_ENCODE_BF16] = 1.6 * cores * flops;
+    if (orth_kernels_get()->screen_int8->faster)
+        out->encode[ORTH_ENCODE_INT8] = 2.1 * cores * flops;
     out->decode = rough_curve(cores, flops, 6e9);
     out->gradient = rough_curve(cores, flops, 8e9);
     snprintf(out->machine, sizeof out->machine, "%s kernels, %.0f cores like most", set, cores);
@@ -188,5 +190,5 @@ double orth_plan_curve_at(const orth_plan_curve *c, double density)
     if (density >= c->density[i + 1])
         return c->flops[i + 1];
     double part = log(density / c->density[i]) / log(c->density[i + 1] / c->density[i]);
-    return c->flops[i] + part * (c->flops[i + 1] - c->flops[i]);
+    return c->flops[i] * pow(c->flops[i + 1] / c->flops[i], part);
 }

@@ -65,13 +65,8 @@ static double messages_time(const pace *c, orth_plan_traffic kind)
 /* The encoder's rate in the arithmetic that it will use. */
 static double encode_rate(const pace *c)
 {
-    const double *encode = c->rates->encode;
-    orth_encode_kind kind = c->problem->config.compute_encode;
-    if (kind == ORTH_ENCODE_AUTO)
-        kind = ORTH_ENCODE_BF16;
-    if (!c->layout->memory.screened || encode[kind] == 0.0)
-        kind = ORTH_ENCODE_FP32;
-    return encode[kind];
+    double rate = c->rates->encode[c->layout->memory.encode];
+    return rate > 0.0 ? rate : c->rates->encode[ORTH_ENCODE_FP32];
 }
 
 /* The encoder's rate includes the selection of topk; top-AFA's looks at every value again. */

@@ -85,14 +85,14 @@ typedef struct orth_plan_problem {
 typedef struct orth_plan_memory {
     double store[ORTH_STORE_COUNT];
     double total;
-    double dead;       ///< more once latents are dead: AuxK's
-    double held;       ///< more while the clip may bind: the gradient of the rank's rows
-    double most;       ///< all of it
-    double start;      ///< the peak of initialisation, the sample included
-    int64_t block;     ///< tokens that are encoded at a time
-    int64_t aux_block; ///< the same of AuxK; 0: none
-    bool screened;     ///< the encoder screens in low precision
-    double checkpoint; ///< bytes of a checkpoint file
+    double dead;             ///< more once latents are dead: AuxK's
+    double held;             ///< more while the clip may bind: the gradient of the rank's rows
+    double most;             ///< all of it
+    double start;            ///< the peak of initialisation, the sample included
+    int64_t block;           ///< tokens that are encoded at a time
+    int64_t aux_block;       ///< the same of AuxK; 0: none
+    orth_encode_kind encode; ///< how pre-activations are computed: fp32, or a screening
+    double checkpoint;       ///< bytes of a checkpoint file
 } orth_plan_memory;
 
 /** Bytes that a rank receives from others, and in how many messages one after another. */
