@@ -1,19 +1,15 @@
 /* AVX-512: keys eight at a time. */
 #include "../sets.h"
+#include "lanes.h"
 
 #include <immintrin.h>
-
-static inline __mmask8 lanes_left(int64_t left)
-{
-    return left < 8 ? (__mmask8)((1u << left) - 1) : 0xff;
-}
 
 static int64_t count(const uint64_t *keys, int64_t n, uint64_t pivot, int64_t *equal)
 {
     const __m512i p = _mm512_set1_epi64((long long)pivot);
     int64_t above = 0, same = 0;
     for (int64_t i = 0; i < n; i += 8) {
-        __mmask8 here = lanes_left(n - i);
+        __mmask8 here = lanes_8(n - i);
         __m512i key = _mm512_maskz_loadu_epi64(here, keys + i);
         above += __builtin_popcount(_mm512_mask_cmpgt_epu64_mask(here, key, p));
         same += __builtin_popcount(_mm512_mask_cmpeq_epu64_mask(here, key, p));
@@ -36,7 +32,7 @@ static int64_t keep_from(uint64_t *keys, int64_t n, uint64_t cut)
     const __m512i c = _mm512_set1_epi64((long long)cut);
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i += 8) {
-        __mmask8 here = lanes_left(n - i);
+        __mmask8 here = lanes_8(n - i);
         __m512i key = _mm512_maskz_loadu_epi64(here, keys + i);
         kept += compact(keys + kept, key, _mm512_mask_cmpge_epu64_mask(here, key, c));
     }
@@ -48,7 +44,7 @@ static int64_t keep_below(uint64_t *keys, int64_t n, uint64_t cut)
     const __m512i c = _mm512_set1_epi64((long long)cut);
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i += 8) {
-        __mmask8 here = lanes_left(n - i);
+        __mmask8 here = lanes_8(n - i);
         __m512i key = _mm512_maskz_loadu_epi64(here, keys + i);
         kept += compact(keys + kept, key, _mm512_mask_cmplt_epu64_mask(here, key, c));
     }

@@ -1,5 +1,6 @@
 /* AVX-512: panels by transposing 16 rows x 16 columns at a time. */
 #include "../sets.h"
+#include "lanes.h"
 #include "transpose.h"
 
 #include <immintrin.h>
@@ -8,10 +9,10 @@
 static void pack_16(int64_t count, const float *const *rows, int width, int at, int64_t d,
                     float *panel)
 {
-    __mmask16 lanes = width - at < 16 ? (__mmask16)((1u << (width - at)) - 1) : 0xffff;
+    __mmask16 lanes = lanes_16(width - at);
     for (int64_t j = 0; j < d; j += 16) {
         int columns = d - j < 16 ? (int)(d - j) : 16;
-        __mmask16 here = (__mmask16)((1u << columns) - 1);
+        __mmask16 here = lanes_16(columns);
         __m512i w[16];
 #pragma GCC unroll 16
         for (int r = 0; r < 16; r++)

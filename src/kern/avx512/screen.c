@@ -1,6 +1,7 @@
 /* AVX-512: what screening needs besides the low-precision products. */
 #include "../screen_rows.h"
 #include "../sets.h"
+#include "lanes.h"
 #include "transpose.h"
 
 #include <immintrin.h>
@@ -36,8 +37,7 @@ static void filter(orth_screened *s, float cut)
     const __m512 limit = _mm512_set1_ps(cut);
     int64_t kept = 0;
     for (int64_t i = 0; i < s->count; i += 16) {
-        int64_t left = s->count - i;
-        __mmask16 here = left < 16 ? (__mmask16)((1u << left) - 1) : 0xffff;
+        __mmask16 here = lanes_16(s->count - i);
         __m512 upper = _mm512_maskz_loadu_ps(here, s->upper + i);
         __m512 lower = _mm512_maskz_loadu_ps(here, s->lower + i);
         __m512i position = _mm512_maskz_loadu_epi32(here, s->position + i);

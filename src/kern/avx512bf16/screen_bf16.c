@@ -1,4 +1,5 @@
 /* AVX512-BF16: 12 tokens x 32 latents in 24 accumulators, two columns at a time. */
+#include "../avx512/lanes.h"
 #include "../avx512/transpose.h"
 #include "../screen_rows.h"
 #include "../sets.h"
@@ -11,8 +12,7 @@ enum { TOKENS = 12, LATENTS = 32 };
  * rounding takes away. */
 static inline __m512i round_32(const float *row, int64_t left, __m512 *size, __m512 *rest)
 {
-    __mmask16 low = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-    __mmask16 high = left >= 32 ? 0xffff : left > 16 ? (__mmask16)((1u << (left - 16)) - 1) : 0;
+    __mmask16 low = lanes_16(left), high = lanes_16(left - 16);
     __m512 a = _mm512_maskz_loadu_ps(low, row), b = _mm512_maskz_loadu_ps(high, row + 16);
     __m512i words = (__m512i)_mm512_cvtne2ps_pbh(b, a);
     __m512i half_a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
@@ -29,7 +29,7 @@ static void pack_16(const float *const row[16], int64_t count, int width, int64_
                     uint32_t *panel, float *size, float *rest)
 {
     __m512 sizes[16], rests[16];
-    __mmask16 lanes = width < 16 ? (__mmask16)((1u << width) - 1) : 0xffff;
+    __mmask16 lanes = lanes_16(width);
     for (int r = 0; r < 16; r++)
         sizes[r] = rests[r] = _mm512_setzero_ps();
     for (int64_t j = 0; j < d; j += 32) {

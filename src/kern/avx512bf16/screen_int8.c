@@ -1,5 +1,6 @@
 /* AVX512-VNNI: 12 tokens x 32 latents in 24 accumulators, four columns at a time; AVX512-BF16 for
  * the second stage. */
+#include "../avx512/lanes.h"
 #include "../screen_int8_rows.h"
 #include "../sets.h"
 
@@ -43,11 +44,6 @@ static inline void rotate_128(const float *row, float *out)
         _mm512_storeu_ps(out + 16 * i, _mm512_mul_ps(v[i], scale));
 }
 
-static inline __mmask16 columns(int64_t left)
-{
-    return left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-}
-
 /* As int8_round. */
 static void round_row(const float *row, int64_t d, int64_t r, int8_t *steps,
                       const orth_screen_rows *out)
@@ -59,8 +55,8 @@ static void round_row(const float *row, int64_t d, int64_t r, int8_t *steps,
     int8_rotate(row, whole, d, turned);
     __m512 size = _mm512_setzero_ps(), rest = size, most = size;
     for (int64_t j = 0; j < d; j += 16) {
-        __m512 value = _mm512_maskz_loadu_ps(columns(d - j), row + j);
-        __m512 rotated = _mm512_maskz_loadu_ps(columns(d - j), turned + j);
+        __m512 value = _mm512_maskz_loadu_ps(lanes_16(d - j), row + j);
+        __m512 rotated = _mm512_maskz_loadu_ps(lanes_16(d - j), turned + j);
         size = _mm512_fmadd_ps(value, value, size);
         most = _mm512_max_ps(_mm512_abs_ps(rotated), most);
     }
@@ -69,7 +65,7 @@ static void round_row(const float *row, int64_t d, int64_t r, int8_t *steps,
     float unit = ordinary ? int8_unit(largest) : 0.0f;
     __m512 inverse = _mm512_set1_ps(unit > 0.0f ? 127.0f / largest : 0.0f);
     for (int64_t j = 0; j < d; j += 16) {
-        __m512 value = _mm512_maskz_loadu_ps(ordinary ? columns(d - j) : 0, turned + j);
+        __m512 value = _mm512_maskz_loadu_ps(ordinary ? lanes_16(d - j) : 0, turned + j);
         __m512i step = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
         __m512 error = _mm512_fnmadd_ps(_mm512_set1_ps(unit), _mm512_cvtepi32_ps(step), value);
         rest = _mm512_fmadd_ps(error, error, rest);
@@ -182,7 +178,7 @@ static void fine_pack_rows(const float *rows, const uint32_t *index, int64_t cou
         uint16_t *words = (uint16_t *)fine + r * width;
         __m512 size = _mm512_setzero_ps(), rest = size;
         for (int64_t j = 0; j < width; j += 16) {
-            __mmask16 here = j < d ? columns(d - j) : 0;
+            __mmask16 here = lanes_16(d - j);
             __m512 value = _mm512_maskz_loadu_ps(here, row + j);
             __m256i half = (__m256i)_mm512_cvtneps_pbh(value);
             __m512i bits = _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
@@ -268,7 +264,7 @@ static void fine_keep_rows(int64_t d, const void *x, const void *rows, int64_t n
             else
                 dots(1, words, x, row, product + g);
         }
-        keep_16(product, columns(count), index + e, first, alpha, beta, cut, latents, out);
+        keep_16(product, lanes_16(count), index + e, first, alpha, beta, cut, latents, out);
     }
 }
 
