@@ -4,6 +4,7 @@
 #include "threads.h"
 
 #include <orthant/base/log.h>
+#include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/signals.h>
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
             orth_log_error("%s", orth_error_text());
         return ORTH_ERR_ENVIRONMENT;
     }
+    orth_memory_setup();
     orth_launch_prepare();
     bool stops_safely = verb_stops_safely(argc, argv);
     set_signals(stops_safely);

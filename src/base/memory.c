@@ -5,12 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* Blocks from LARGE on are placed on huge pages where the system has them: rows that are visited in
  * no order cost a page-table walk each on small ones. The distance to the start of what was
  * allocated lies before every block; it is 0 for a block that is only counted, with the size of its
  * mapping a page before. */
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20, LARGE = 4 << 20, COUNTED_HEAD = 4096 };
+
+void orth_memory_setup(void)
+{
+#ifdef __GLIBC__
+    /* Once set, neither adapts itself: freed heap must not be given back for every small buffer. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE);
+    (void)mallopt(M_TRIM_THRESHOLD, 4 * LARGE);
+#endif
+}
 
 static struct {
     orth_memory_listener *listener;

@@ -5,16 +5,18 @@
 #include <orthant/kern/afa.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/grid.h>
-#include <orthant/sae/update.h>
+#include <orthant/sae/bucket.h>
 
 #include <string.h>
 
 /* Of select_batchtopk.c: rounds of its search, and counters of a round. */
 enum { DIGITS = 3, DIGIT_VALUES = 2048 };
+/* Of par/collective.c: a message of a reduce-scatter, about. */
+enum { REDUCED_BYTES = 256 << 10 };
 
-const char *const orth_plan_traffic_names[] = {
-    "tokens",         "bounds",   "candidates", "search",  "cuts",
-    "reconstruction", "gradient", "flags",      "metrics", NULL};
+const char *const orth_plan_traffic_names[] = {"tokens", "bounds",         "candidates", "search",
+                                               "cuts",   "reconstruction", "upstream",   "gradient",
+                                               "flags",  "metrics",        NULL};
 const char *const orth_plan_comm_names[] = {"world", "group", "peers", NULL};
 
 /* One rank, and what its calls are added to. */
@@ -70,15 +72,20 @@ static void gather(teller *t, orth_plan_traffic kind, int64_t bytes)
     add(t, kind, ORTH_COMM_GROUP, bytes, t->grid.n_shard - 1);
 }
 
-/* As orth_batch_exchange. */
+/* Tokens of the group that other ranks of it prepare. */
+static int64_t others_of(const teller *t)
+{
+    return t->n_token -
+           orth_range_size(orth_partition(t->n_token, t->grid.n_shard, t->grid.shard_index));
+}
+
+/* As orth_batch_exchange: rows, whether they are valid, and their two norms. */
 static void exchange_tokens(teller *t)
 {
-    int64_t others = t->n_token - orth_range_size(orth_partition(t->n_token, t->grid.n_shard,
-                                                                 t->grid.shard_index));
-    gather(t, ORTH_TRAFFIC_TOKENS, others * t->problem->d_model * (int64_t)sizeof(float));
-    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(bool));
-    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(double));
-    gather(t, ORTH_TRAFFIC_TOKENS, others * (int64_t)sizeof(double));
+    static const int64_t sizes[] = {sizeof(bool), sizeof(double), sizeof(double)};
+    gather(t, ORTH_TRAFFIC_TOKENS, others_of(t) * t->problem->d_model * (int64_t)sizeof(float));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        gather(t, ORTH_TRAFFIC_TOKENS, others_of(t) * sizes[i]);
     allreduce(t, ORTH_TRAFFIC_TOKENS, ORTH_COMM_WORLD, 2 * sizeof(int64_t));
 }
 
@@ -138,7 +145,7 @@ static void select_entries(teller *t, const orth_plan_memory *memory)
     } else {
         int64_t larger = r->multi_k > 1 ? r->k * r->multi_k : r->k;
         larger = smaller(larger, r->n_latent);
-        if (memory->screened)
+        if (memory->encode != ORTH_ENCODE_FP32)
             select_topk(t, true, block, larger);
         select_topk(t, false, block, larger);
         if (r->multi_k > 1)
@@ -146,16 +153,15 @@ static void select_entries(teller *t, const orth_plan_memory *memory)
     }
 }
 
-/* As orth_decode, then gather_upstream: the own tokens' parts from all shards, then the others'
- * gradients. */
+/* As orth_decode, where a rank gets the other shards' parts of its own tokens, and
+ * gather_upstream, where all get the gradients of the others'. */
 static void reconstruct(teller *t)
 {
-    int64_t row = t->problem->d_model * (int64_t)sizeof(float);
-    int64_t mine =
-        orth_range_size(orth_partition(t->n_token, t->grid.n_shard, t->grid.shard_index));
-    int64_t others = t->grid.n_shard - 1;
-    add(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, others * mine * row, others);
-    gather(t, ORTH_TRAFFIC_RECONSTRUCTION, (t->n_token - mine) * row);
+    int64_t row = t->problem->d_model * (int64_t)sizeof(float), others = t->grid.n_shard - 1;
+    int64_t received = others * (t->n_token - others_of(t)) * row;
+    add(t, ORTH_TRAFFIC_RECONSTRUCTION, ORTH_COMM_GROUP, received,
+        others + received / REDUCED_BYTES);
+    gather(t, ORTH_TRAFFIC_UPSTREAM, others_of(t) * row);
 }
 
 /* As orth_step up to the gradient. */

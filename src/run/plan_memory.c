@@ -5,6 +5,7 @@
 #include "plan_parts.h"
 
 #include <orthant/base/memory.h>
+#include <orthant/kern/table.h>
 #include <orthant/kern/threads.h>
 #include <orthant/sae/sample.h>
 #include <orthant/sae/step.h>
@@ -70,6 +71,13 @@ typedef struct counts {
     ledger model, plain, aux, clip;
 } counts;
 
+static orth_encode_kind encoding_of(const orth_screen *screen)
+{
+    if (!screen)
+        return ORTH_ENCODE_FP32;
+    return screen == orth_kernels_get()->screen_int8 ? ORTH_ENCODE_INT8 : ORTH_ENCODE_BF16;
+}
+
 static orth_status count_step(const orth_plan_problem *p, const orth_sae *sae, bool aux, bool clip,
                               ledger *l, orth_plan_memory *out)
 {
@@ -85,7 +93,7 @@ static orth_status count_step(const orth_plan_problem *p, const orth_sae *sae, b
     orth_memory_count(NULL, NULL);
     if (status != ORTH_OK)
         return status;
-    out->screened = workspace.encoder.screen != NULL;
+    out->encode = encoding_of(workspace.encoder.screen);
     out->block = workspace.selection.candidates.block;
     if (aux)
         out->aux_block = workspace.aux_selection.candidates.block;

@@ -34,7 +34,8 @@ typedef struct orth_plan_rates {
  * when there is no such file, ORTH_ERR_DATA when it is no result of bench. Local. */
 orth_status orth_plan_rates_load(const char *path, int threads, orth_plan_rates *out);
 
-/** Flops a second at a density: linear between the points in the logarithm of the density. */
+/** Flops a second at a density: between two points a power of the density, outside the nearest
+ * point's. */
 double orth_plan_curve_at(const orth_plan_curve *curve, double density);
 
 /** Time of a step on a layout whose memory and flow are known. */

@@ -18,7 +18,7 @@ static const double GIGA = 1e9;
  * more the denser they are, whatever the set: they wait for memory. */
 static double core_flops(const char *set)
 {
-    if (strcmp(set, "avx512") == 0)
+    if (strncmp(set, "avx512", 6) == 0)
         return 80e9;
     return strcmp(set, "avx2") == 0 ? 45e9 : 1.5e9;
 }
@@ -54,6 +54,8 @@ static void rough(int threads, orth_plan_rates *out)
     out->encode[ORTH_ENCODE_FP32] = cores * flops;
     if (orth_kernels_get()->screen_bf16->faster)
         out->encode[ORTH_ENCODE_BF16] = 1.6 * cores * flops;
+    if (orth_kernels_get()->screen_int8->faster)
+        out->encode[ORTH_ENCODE_INT8] = 2.1 * cores * flops;
     out->decode = rough_curve(cores, flops, 6e9);
     out->gradient = rough_curve(cores, flops, 8e9);
     snprintf(out->machine, sizeof out->machine, "%s kernels, %.0f cores like most", set, cores);
@@ -188,5 +190,5 @@ double orth_plan_curve_at(const orth_plan_curve *c, double density)
     if (density >= c->density[i + 1])
         return c->flops[i + 1];
     double part = log(density / c->density[i]) / log(c->density[i + 1] / c->density[i]);
-    return c->flops[i] + part * (c->flops[i + 1] - c->flops[i]);
+    return c->flops[i] * pow(c->flops[i + 1] / c->flops[i], part);
 }

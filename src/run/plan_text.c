@@ -20,6 +20,8 @@ static void print_problem(const orth_plan *plan, FILE *out)
             " values, %.0f of them for a token\n",
             orth_selection_names[r->selection], r->n_latent, p->d_model, p->entries);
     fprintf(out, "run           %" PRId64 " steps of %" PRId64 " tokens\n", p->steps, r->batch);
+    fprintf(out, "encoder       %s\n",
+            orth_encode_names[plan->layouts[plan->chosen].memory.encode]);
     fprintf(out, "ranks         %d, %d a node, %d thread%s each\n", o->ranks, o->ranks_per_node,
             o->threads, o->threads == 1 ? "" : "s");
     fprintf(out, "rates         %s%s\n", plan->machine,
@@ -210,6 +212,7 @@ json_t *orth_plan_json(const orth_plan *plan)
     json_object_set_new(object, "grid",
                         json_pack("{s:i,s:i,s:b}", "n_group", chosen->n_group, "n_shard",
                                   chosen->n_shard, "fits", chosen->fits));
+    json_object_set_new(object, "encode", json_string(orth_encode_names[chosen->memory.encode]));
     json_object_set_new(object, "alternatives", layouts_json(plan));
     json_object_set_new(object, "memory", memory_json(plan, &chosen->memory));
     json_object_set_new(object, "bytes", rank_flow_json(&chosen->flow));

@@ -65,13 +65,8 @@ static double messages_time(const pace *c, orth_plan_traffic kind)
 /* The encoder's rate in the arithmetic that it will use. */
 static double encode_rate(const pace *c)
 {
-    const double *encode = c->rates->encode;
-    orth_encode_kind kind = c->problem->config.compute_encode;
-    if (kind == ORTH_ENCODE_AUTO)
-        kind = ORTH_ENCODE_BF16;
-    if (!c->layout->memory.screened || encode[kind] == 0.0)
-        kind = ORTH_ENCODE_FP32;
-    return encode[kind];
+    double rate = c->rates->encode[c->layout->memory.encode];
+    return rate > 0.0 ? rate : c->rates->encode[ORTH_ENCODE_FP32];
 }
 
 /* The encoder's rate includes the selection of topk; top-AFA's looks at every value again. */
@@ -98,9 +93,10 @@ static double sparse_seconds(const pace *c, const orth_plan_curve *curve, double
     return seconds;
 }
 
+/* The ranks of a token group share its tokens among them. */
 static double token_passes(const pace *c, double passes)
 {
-    return passes * 4.0 * c->n_token * (double)c->problem->d_model /
+    return passes * 4.0 * c->n_token / (double)c->layout->n_shard * (double)c->problem->d_model /
            (c->rates->elementwise * c->share);
 }
 
@@ -115,7 +111,9 @@ static double read_time(const pace *c)
 static double update_time(const pace *c)
 {
     double passes = UPDATE_PASSES + (c->problem->config.recipe.ema > 0.0 ? AVERAGE_PASSES : 0.0);
-    double bytes = passes * 4.0 * 2.0 * c->n_own * (double)c->problem->d_model;
+    /* Token groups share the rows of a shard among them. */
+    double rows = c->n_own / (double)c->layout->n_group;
+    double bytes = passes * 4.0 * 2.0 * rows * (double)c->problem->d_model;
     return bytes / (c->rates->update * c->share);
 }
 
@@ -142,6 +140,7 @@ static void message_phases(const pace *c, double *phase)
         [ORTH_TRAFFIC_SEARCH] = ORTH_PHASE_SELECT,
         [ORTH_TRAFFIC_CUTS] = ORTH_PHASE_SELECT,
         [ORTH_TRAFFIC_RECONSTRUCTION] = ORTH_PHASE_DECODE,
+        [ORTH_TRAFFIC_UPSTREAM] = ORTH_PHASE_GRADIENT,
         [ORTH_TRAFFIC_GRADIENT] = ORTH_PHASE_REDUCE,
         [ORTH_TRAFFIC_FLAGS] = ORTH_PHASE_OTHER,
         [ORTH_TRAFFIC_METRICS] = ORTH_PHASE_LOSS,

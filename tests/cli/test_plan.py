@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """orthant plan: the bytes that a run's ranks receive, counted by the profiling interface of MPI, are
-the plan's; text and JSON agree; what is wrong is refused.
+the plan's, and so is the memory they take; text and JSON agree; what is wrong is refused.
 timeout: 300"""
 
 import json
 import os
 import sys
 import unittest
+
+import numpy as np
 
 import support
 
@@ -118,6 +120,68 @@ class Bytes(Plan):
                 self.assertEqual(sum(calls.values()) - free, step["total"] - planned_free,
                                  f"{grid} rank {rank} {calls} {step}")
                 self.assertGreaterEqual(free, planned_free)
+
+
+# Runs a command and writes its peak resident bytes to the file of its rank.
+MEASURE = """
+import os, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+rank = os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0"))
+with open(os.path.join(sys.argv[1], "peak-" + rank), "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))
+sys.exit(code)
+"""
+
+
+@unittest.skipIf(INSTRUMENTED, "an instrumented build needs more memory")
+class Memory(Plan):
+    """The peak of the rank that has the largest is within 5 % of the plan."""
+
+    def check(self, ranks, *overrides, more=(), plan_words=()):
+        """`more`: what the plan tells apart and this run uses."""
+        random = np.random.default_rng(1)
+        data = random.standard_normal((2048, 512), np.float32).astype(np.float16)
+        support.write_activations(self.path("a.h5"), data)
+        config = self.write_config(
+            run__dir=self.path("run"), run__steps=1, data__files=self.path("a.h5"),
+            model__n_latent=16384, train__batch=2048, init__scheme="kaiming", log__every=1)
+        launcher = [*support.LAUNCHER, "-n", str(ranks)] if ranks > 1 else []
+        with open(self.path("measure.py"), "w") as file:
+            file.write(MEASURE)
+        done = support.run(["train", config, "--quiet", "--set", *overrides], ranks, timeout=200,
+                           launcher=[*launcher, sys.executable, self.path("measure.py"),
+                                     self.folder])
+        self.check_success(done)
+        if "model.selection=topafa" in overrides:
+            plan_words = ["--density", support.metrics(self.path("run"))[-1]["l0"] / 16384]
+        plan, _ = self.plan(ranks, *plan_words, "--threads", os.environ.get("OMP_NUM_THREADS", 1),
+                            "--set", *overrides, config=config)
+        planned = plan["memory"]["total"] + sum(plan["memory"][part] for part in more)
+        peak = 0
+        for rank in range(ranks):
+            with open(self.path(f"peak-{rank}")) as file:
+                peak = max(peak, int(file.read()))
+        print(f"{ranks} ranks, {' '.join(overrides)}: {peak / 2**20:.1f} MiB, planned "
+              f"{planned / 2**20:.1f}")
+        self.assertGreater(peak, 100 * 2**20)
+        self.assertLess(abs(planned - peak), 0.05 * peak)
+
+    def test_alone(self):
+        self.check(1, "aux.variant=none", "train.ema=0.99")
+
+    def test_alone_with_all(self):
+        """A gradient that is held, latents that are dead."""
+        self.check(1, "train.clip=1e-6", "dead.tokens=1", more=("held_gradient", "dead_latents"))
+
+    def test_topafa(self):
+        self.check(1, "model.selection=topafa", "aux.variant=none")
+
+    def test_shards(self):
+        self.check(2, "aux.variant=none", "grid.n_shard=2")
+
+    def test_groups(self):
+        self.check(2, "aux.variant=none", "grid.n_group=2", "train.clip=1e-6",
+                   more=("held_gradient",))
 
 
 class Answers(Plan):
@@ -261,8 +325,8 @@ class Answers(Plan):
         plan, done = self.plan(16, *words, config=config, code=2)
         self.check_failure(done, 2, "memory", "nodes")
         config = self.write_config(run__dir="run", run__steps=10, model__n_latent=2**20,
-                                   aux__variant="none", train__batch=1_380_000)
-        words = ["--d-model", 512, "--memory", 24.2]
+                                   aux__variant="none", train__batch=1_360_000)
+        words = ["--d-model", 512, "--memory", 24]
         plan, done = self.plan(2, *words, config=config, code=2)
         self.assertEqual([a["fits"] for a in plan["alternatives"]], [True, False])
         self.check_failure(done, 2, "grid.n_shard=1")

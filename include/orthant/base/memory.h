@@ -20,6 +20,11 @@ void orth_free(void *block);
 #define ORTH_ALLOCATE(count, what, p)                                                              \
     orth_allocate((count), (int64_t)sizeof **(p), (what), (void **)(p))
 
+/** Before anything large is allocated: let large blocks go back to the system when they are freed
+ * or grow. Left to itself glibc keeps the places that growing arrays (codes) leave: a sixth of the
+ * memory of a rank with top-AFA. */
+void orth_memory_setup(void);
+
 /** Told of an allocation: what it is called, and the bytes that were asked for. */
 typedef void orth_memory_listener(void *context, const char *what, int64_t bytes);
 

@@ -36,8 +36,9 @@ typedef enum orth_plan_traffic {
     ORTH_TRAFFIC_CANDIDATES,     ///< what may be selected goes to the token's judge
     ORTH_TRAFFIC_SEARCH,         ///< rounds of a search for the cut, over all entries
     ORTH_TRAFFIC_CUTS,           ///< the judge's answer
-    ORTH_TRAFFIC_RECONSTRUCTION, ///< sums of the shards' parts
-    ORTH_TRAFFIC_GRADIENT,       ///< sums over token groups
+    ORTH_TRAFFIC_RECONSTRUCTION, ///< the other shards' parts of it, of the rank's own tokens
+    ORTH_TRAFFIC_UPSTREAM,       ///< the loss's gradient to it, of the others' tokens
+    ORTH_TRAFFIC_GRADIENT,       ///< of the rows that a rank updates; then the rows of its peers
     ORTH_TRAFFIC_FLAGS,          ///< statuses, signals, fired latents, counts
     ORTH_TRAFFIC_METRICS,        ///< loss terms and what is logged
     ORTH_TRAFFIC_COUNT
@@ -84,14 +85,14 @@ typedef struct orth_plan_problem {
 typedef struct orth_plan_memory {
     double store[ORTH_STORE_COUNT];
     double total;
-    double dead;       ///< more once latents are dead: AuxK's
-    double held;       ///< more while the clip may bind: the gradient of the rank's rows
-    double most;       ///< all of it
-    double start;      ///< the peak of initialisation, the sample included
-    int64_t block;     ///< tokens that are encoded at a time
-    int64_t aux_block; ///< the same of AuxK; 0: none
-    bool screened;     ///< the encoder screens in low precision
-    double checkpoint; ///< bytes of a checkpoint file
+    double dead;             ///< more once latents are dead: AuxK's
+    double held;             ///< more while the clip may bind: the gradient of the rank's rows
+    double most;             ///< all of it
+    double start;            ///< the peak of initialisation, the sample included
+    int64_t block;           ///< tokens that are encoded at a time
+    int64_t aux_block;       ///< the same of AuxK; 0: none
+    orth_encode_kind encode; ///< how pre-activations are computed: fp32, or a screening
+    double checkpoint;       ///< bytes of a checkpoint file
 } orth_plan_memory;
 
 /** Bytes that a rank receives from others, and in how many messages one after another. */
