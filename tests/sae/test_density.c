@@ -168,7 +168,8 @@ static void compute_block(fixture *f, orth_range rows, block *out)
     orth_code_transposed columns = {0};
     f->sae.grid = &f->grid;
     ck_assert(orth_code_transpose(&f->code, f->p.n, &columns) == ORTH_OK);
-    orth_branch branches[2] = {{&columns, f->upstream, f->pull}, {&columns, f->batch.x, NULL}};
+    orth_branch branches[2] = {{&columns, f->upstream, f->pull, NULL},
+                               {&columns, f->batch.x, NULL, NULL}};
     memset(out, 0x7f, sizeof *out); /* what was there before does not matter */
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = rows.begin; i < rows.end; i += ORTH_CHUNK_LATENTS) {
