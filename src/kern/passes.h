@@ -50,6 +50,52 @@ static double pass_dot(const float *a, const float *b, int64_t d)
     return pass_fold(lane);
 }
 
+static double pass_sum(const float *a, int64_t d)
+{
+    pass_doubles sum = {0.0}, x;
+    double lane[PASS_LANES];
+    int64_t j = 0;
+    for (; j + PASS_LANES <= d; j += PASS_LANES) {
+        PASS_LOAD(x, a + j);
+        sum += x;
+    }
+    memcpy(lane, &sum, sizeof lane);
+    for (int l = 0; j < d; j++, l++)
+        lane[l] += (double)a[j];
+    return pass_fold(lane);
+}
+
+static double pass_spread(const float *a, double mean, int64_t d)
+{
+    pass_doubles sum = {0.0}, x;
+    double lane[PASS_LANES];
+    int64_t j = 0;
+    for (; j + PASS_LANES <= d; j += PASS_LANES) {
+        PASS_LOAD(x, a + j);
+        x -= mean;
+        sum += x * x;
+    }
+    memcpy(lane, &sum, sizeof lane);
+    for (int l = 0; j < d; j++, l++) {
+        double difference = (double)a[j] - mean;
+        lane[l] += difference * difference;
+    }
+    return pass_fold(lane);
+}
+
+static void pass_standardise(double mean, double factor, float *row, int64_t d)
+{
+    pass_doubles x;
+    int64_t j = 0;
+    for (; j + PASS_LANES <= d; j += PASS_LANES) {
+        PASS_LOAD(x, row + j);
+        x = (x - mean) * factor;
+        PASS_STORE(row + j, x);
+    }
+    for (; j < d; j++)
+        row[j] = (float)(((double)row[j] - mean) * factor);
+}
+
 static double pass_distance(const float *a, const double *centre, int64_t d)
 {
     pass_doubles sum = {0.0}, x, c;
@@ -190,9 +236,10 @@ static void pass_scale_accumulate(double factor, float *row, double *sum, int64_
 
 #define PASS_TABLE                                                                                 \
     {                                                                                              \
-        .dot = pass_dot, .distance = pass_distance, .scale_dot = pass_scale_dot,                   \
-        .project = pass_project, .subtract = pass_subtract, .add = pass_add,                       \
-        .accumulate = pass_accumulate, .scale_accumulate = pass_scale_accumulate                   \
+        .dot = pass_dot, .sum = pass_sum, .spread = pass_spread, .standardise = pass_standardise,  \
+        .distance = pass_distance, .scale_dot = pass_scale_dot, .project = pass_project,           \
+        .subtract = pass_subtract, .add = pass_add, .accumulate = pass_accumulate,                 \
+        .scale_accumulate = pass_scale_accumulate                                                  \
     }
 
 #endif

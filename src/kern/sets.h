@@ -18,6 +18,7 @@ extern const orth_passes orth_passes_avx512;
 extern const orth_afa_kernels orth_afa_avx2;
 extern const orth_afa_kernels orth_afa_avx512;
 
+extern const orth_sparse orth_sparse_avx2;
 extern const orth_sparse orth_sparse_avx512;
 
 extern const orth_key_kernels orth_keys_avx512;

@@ -1,6 +1,7 @@
 #include "trial_parts.h"
 
 #include <orthant/base/memory.h>
+#include <orthant/kern/afa.h>
 #include <orthant/kern/gemm.h>
 #include <orthant/kern/keys.h>
 #include <orthant/kern/pack.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 
 /* Tokens of a block that stays in the cache while the latents pass, values that `keep` gets at
- * once, entries of a code that are prepared (tokens use them in turn). */
+ * once, lists of a sparse product. */
 enum { BLOCK_PANELS = 16, TILE = 128, PREPARED = 64 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -206,50 +207,86 @@ static void cut_run(orth_trial *t)
     }
 }
 
-/* ---- sparse products, row by row ---- */
-
-/* Tokens have `per` of n_latent latents each, ascending; PREPARED different codes. */
-static orth_status sparse_open(orth_trial *t)
+/* One look of top-AFA at the candidates of each token, half of the latents: their sums in bins. */
+static orth_status tally_open(orth_trial *t)
 {
-    int64_t n = t->sizes.n_latent, d = t->sizes.d_model;
-    t->per = t->kind->density > 0.0 ? (int64_t)(t->kind->density * (double)n) : t->sizes.k;
-    t->per = t->per < 1 ? 1 : smaller(t->per, n);
-    double each = 2.0 * (double)t->per * (double)d;
-    t->count = 1 + (int64_t)(t->sizes.operations / each);
-    t->work = each * (double)t->count;
-    ORTH_TRY(orth_trial_fill(n * d, &t->a));
-    ORTH_TRY(orth_trial_fill(PREPARED * t->per, &t->b));
-    ORTH_TRY(orth_trial_fill(omp_get_max_threads() * (d + ORTH_DOT_LANES * t->per), &t->c));
-    ORTH_TRY(ORTH_ALLOCATE(PREPARED * t->per, "trial", &t->index));
-    for (int64_t p = 0; p < PREPARED; p++)
-        for (int64_t e = 0; e < t->per; e++) {
-            int64_t from = e * n / t->per, to = (e + 1) * n / t->per;
-            uint32_t spread = (uint32_t)(p * t->per + e) * 2654435761u >> 8;
-            t->index[p * t->per + e] = (uint32_t)(from + spread % (to - from));
-        }
+    double *norms = NULL;
+    t->per = t->sizes.n_latent / 2;
+    t->count = 1 + t->sizes.bytes / (16 * t->per);
+    t->work = 16.0 * (double)t->per * (double)t->count;
+    ORTH_TRY(orth_trial_fill(t->per, &t->a));
+    ORTH_TRY(ORTH_ALLOCATE(t->per, "trial", &norms));
+    t->own = norms;
+    ORTH_TRY(ORTH_ALLOCATE(t->per, "trial", &t->keys));
+    for (int64_t i = 0; i < t->per; i++) {
+        t->keys[i] = orth_key(0.5f + 0.4f * t->a[i], (uint32_t)i);
+        norms[i] = 1.0;
+    }
     return ORTH_OK;
 }
 
-/* The prepared list that call i takes, as one list of all its entries. */
-static orth_lists list_of(const orth_trial *t, int64_t i, const int64_t start[2])
+static void tally_run(orth_trial *t)
 {
-    int64_t at = i % PREPARED * t->per;
-    return (orth_lists){1, start, t->index + at, t->b + at};
+    enum { SHIFT = 45 };
+    const orth_afa_kernels *afa = orth_kernels_get()->afa;
+    const orth_afa_token token = {t->keys, t->per, t->own, 0, 1.0, 1.0, (double)t->per};
+    uint64_t low = orth_afa_bits(0.25);
+    const orth_afa_window window = {low, low + ((uint64_t)ORTH_AFA_BINS << SHIFT), ORTH_AFA_END,
+                                    SHIFT};
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->count; i++) {
+        orth_afa_tally tally = {.above = {0, 0}};
+        afa->tally(&token, &window, &tally);
+    }
+}
+
+/* ---- sparse products ---- */
+
+/* A thin code goes row by row through all latents; a dense one through tiles in the cache: a window
+ * of columns of TILE latents. */
+static int64_t columns_of(const orth_trial *t)
+{
+    return t->kind->density > 0.0 ? ORTH_TILE_COLUMNS : t->sizes.d_model;
+}
+
+/* Of a thread: results, and lanes of scalar products. */
+static int64_t scratch_of(const orth_trial *t)
+{
+    return PREPARED * (columns_of(t) + ORTH_DOT_LANES * t->per);
+}
+
+/* PREPARED different lists of `per` entries, ascending, which one call takes. */
+static orth_status sparse_open(orth_trial *t)
+{
+    int64_t n = t->kind->density > 0.0 ? TILE : t->sizes.n_latent, d = columns_of(t);
+    double entries = t->kind->density > 0.0 ? t->kind->density * TILE : (double)t->sizes.k;
+    t->per = entries < 1.0 ? 1 : smaller((int64_t)entries, n);
+    double each = 2.0 * PREPARED * (double)t->per * (double)d;
+    t->count = 1 + (int64_t)(t->sizes.operations / each);
+    t->work = each * (double)t->count;
+    ORTH_TRY(orth_trial_fill((n > PREPARED ? n : PREPARED) * d, &t->a));
+    ORTH_TRY(orth_trial_fill(PREPARED * t->per, &t->b));
+    ORTH_TRY(orth_trial_fill(omp_get_max_threads() * scratch_of(t), &t->c));
+    ORTH_TRY(ORTH_ALLOCATE(PREPARED * t->per, "trial", &t->index));
+    ORTH_TRY(orth_allocate(PREPARED + 1, sizeof(int64_t), "trial", &t->own));
+    for (int64_t p = 0; p <= PREPARED; p++)
+        ((int64_t *)t->own)[p] = p * t->per;
+    for (int64_t e = 0; e < PREPARED * t->per; e++) {
+        int64_t from = e % t->per * n / t->per, to = (e % t->per + 1) * n / t->per;
+        t->index[e] = (uint32_t)(from + ((uint32_t)e * 2654435761u >> 8) % (to - from));
+    }
+    return ORTH_OK;
 }
 
 static void combine_run(orth_trial *t)
 {
-    const orth_sparse *sparse = orth_kernels_get()->sparse;
-    int64_t d = t->sizes.d_model;
+    int64_t d = columns_of(t);
+    const orth_lists lists = {PREPARED, t->own, t->index, t->b};
+    const orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = t->kind->density == 0.0};
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < t->count; i++) {
-        float *out = t->c + omp_get_thread_num() * (d + ORTH_DOT_LANES * t->per);
-        int64_t start[2] = {0, t->per};
-        orth_lists list = list_of(t, i, start);
-        orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = true};
-        memset(out, 0, (size_t)d * sizeof *out);
-        sparse->combine(&list, &rows, out, d);
-    }
+    for (int64_t i = 0; i < t->count; i++)
+        orth_kernels_get()->sparse->combine(&lists, &rows,
+                                            t->c + omp_get_thread_num() * scratch_of(t), d);
 }
 
 /* combine and the scalar products of the same rows: twice the work. */
@@ -263,16 +300,14 @@ static orth_status project_open(orth_trial *t)
 static void project_run(orth_trial *t)
 {
     const orth_sparse *sparse = orth_kernels_get()->sparse;
-    int64_t d = t->sizes.d_model;
+    int64_t d = columns_of(t);
+    const orth_lists lists = {PREPARED, t->own, t->index, t->b};
+    const orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = t->kind->density == 0.0};
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++) {
-        float *out = t->c + omp_get_thread_num() * (d + ORTH_DOT_LANES * t->per);
-        int64_t start[2] = {0, t->per};
-        orth_lists list = list_of(t, i, start);
-        orth_rows rows = {.data = t->a, .stride = d, .width = d, .far = true};
-        memset(out, 0, (size_t)d * sizeof *out);
-        sparse->project(&list, &rows, t->a, d, out, d, true, out + d);
-        sparse->fold(t->per, out + d, out + d);
+        float *out = t->c + omp_get_thread_num() * scratch_of(t), *lanes = out + PREPARED * d;
+        sparse->project(&lists, &rows, t->a, d, out, d, true, lanes);
+        sparse->fold(PREPARED * t->per, lanes, lanes);
     }
 }
 
@@ -304,6 +339,7 @@ static const orth_trial_kind *const kinds[] = {
     OWN_KERNEL("pack", ORTH_TRIAL_MEMORY, 0, pack_open, pack_run),
     OWN_KERNEL("keep", ORTH_TRIAL_MEMORY, 0, keep_open, keep_run),
     OWN_KERNEL("cut of 2k keys", ORTH_TRIAL_MEMORY, 0, cut_open, cut_run),
+    OWN_KERNEL("top-AFA tally", ORTH_TRIAL_MEMORY, 0, tally_open, tally_run),
     OWN_KERNEL("combine, k", ORTH_TRIAL_FP32, 0, sparse_open, combine_run),
     OWN_KERNEL("combine, 18 %", ORTH_TRIAL_FP32, 0.18, sparse_open, combine_run),
     OWN_KERNEL("combine, 50 %", ORTH_TRIAL_FP32, 0.5, sparse_open, combine_run),

@@ -129,14 +129,16 @@ static double normal_quantile(double share)
  * top-AFA keeps the largest values until their squares make up |x|^2. With the random W_enc of the
  * initialisation (variance 2/n) and unit rows of W_dec a token's pre-activations are normal with
  * variance 2 |x|^2 / n, and the squares of the largest share r of them add up to 2 G(r) |x|^2,
- * G(r) = z phi(z) + r, z the quantile of r. So W_enc times 1 / sqrt(2 G(r)) gives density r. All
- * positive values are a half; for that they are made to fall just short of |x|^2.
+ * G(r) = z phi(z) + r, z the quantile of r. So W_enc times 1 / sqrt(2 G(r)) gives density r; where
+ * only a share `alive` of the latents counts, 1 / sqrt(2 alive G(r / alive)). All positive values
+ * are a half; for that they are made to fall just short of |x|^2.
  */
-static void set_density(double density, orth_sae *sae)
+static void set_density(double density, double alive, orth_sae *sae)
 {
-    double z = normal_quantile(density), tail = exp(-0.5 * z * z) / sqrt(2.0 * acos(-1.0));
-    double factor = 1.0 / sqrt(2.0 * (z * tail + density));
-    if (density >= 0.5)
+    double share = density / alive, z = normal_quantile(share);
+    double tail = exp(-0.5 * z * z) / sqrt(2.0 * acos(-1.0));
+    double factor = 1.0 / sqrt(2.0 * alive * (z * tail + share));
+    if (share >= 0.5)
         factor *= 0.9;
     for (int64_t i = 0; i < orth_range_size(sae->own) * sae->d_model; i++)
         sae->weights.W_enc[i] *= (float)factor;
@@ -220,7 +222,7 @@ static orth_status open_stage(const orth_grid *grid, const bench_case *which,
     if (status == ORTH_OK)
         status = orth_workspace_create(&s->sae, sizes->batch, true, &s->workspace);
     if (status == ORTH_OK && which->density > 0.0)
-        set_density(which->density, &s->sae);
+        set_density(which->density, which->aux ? 1.0 - 1.0 / DEAD_EVERY : 1.0, &s->sae);
     if (status == ORTH_OK && which->aux)
         make_dead(&s->sae);
     return status;
@@ -260,29 +262,33 @@ static double bytes_moved(const orth_grid *grid, const orth_bench_step *step)
     return 15.0 * weights + 8.0 * tokens + 32.0 * entries;
 }
 
-/* Phases of the repetition whose time is nearest the median. */
-static void choose_phases(const orth_phase_timer *timers, const double *times, int64_t count,
-                          double median, double *phase)
+/* The median of each phase over the repetitions, in proportion so that they add up to the step's.
+ */
+static void median_phases(const orth_phase_timer *timers, int64_t count, double seconds,
+                          double *phase)
 {
-    int64_t best = 0;
-    for (int64_t r = 1; r < count; r++)
-        if (fabs(times[r] - median) < fabs(times[best] - median))
-            best = r;
-    memcpy(phase, timers[best].seconds, sizeof timers[best].seconds);
+    double values[count], sum = 0.0;
+    for (int p = 0; p < ORTH_PHASE_COUNT; p++) {
+        for (int64_t r = 0; r < count; r++)
+            values[r] = timers[r].seconds[p];
+        phase[p] = orth_bench_median(values, count);
+        sum += phase[p];
+    }
+    for (int p = 0; p < ORTH_PHASE_COUNT && sum > 0.0; p++)
+        phase[p] *= seconds / sum;
 }
 
 static orth_status repeat(stage *s, int64_t count, double *times, orth_phase_timer *timers,
                           orth_bench_step *out)
 {
-    double l0 = 0.0, sorted[count];
+    double l0 = 0.0;
     orth_phase_timer warm;
-    ORTH_TRY(run_step(s, &warm, sorted, &l0));
+    ORTH_TRY(run_step(s, &warm, times, &l0));
     for (int64_t r = 0; r < count; r++)
         ORTH_TRY(run_step(s, timers + r, times + r, &l0));
-    memcpy(sorted, times, sizeof sorted);
-    out->seconds = orth_bench_median(sorted, count);
+    out->seconds = orth_bench_median(times, count);
     out->density = l0 / (double)s->sae.recipe.n_latent;
-    choose_phases(timers, times, count, out->seconds, out->phase);
+    median_phases(timers, count, out->seconds, out->phase);
     ORTH_TRY(orth_sum_f64(out->phase, ORTH_PHASE_COUNT, s->grid->world));
     for (int p = 0; p < ORTH_PHASE_COUNT; p++)
         out->phase[p] /= s->grid->size;

@@ -164,9 +164,9 @@ const orth_key orth_keys[] = {
      FREE,
      "Arithmetic of the encoder; bf16 and int8 are certified screenings, with the same codes bit "
      "for bit, where latents are 16 times as many as are selected; top-AFA, which selects "
-     "thousands, is computed in fp32. auto: on processors with AVX512-BF16 and VNNI, int8 from "
-     "d_model 256 and 64 times as many latents a shard on, else bf16 from d_model 64; fp32 on "
-     "others."},
+     "thousands, is computed in fp32. auto: on processors with AVX512-BF16 and VNNI, int8 for "
+     "d_model from 128 to 2048 where a shard's latents are 64 times and d_model / 8 times as many, "
+     "else bf16 from d_model 64 on; fp32 on others."},
 
     {"checkpoint.every", ORTH_KEY_INTERVAL, FIELD(checkpoint_every), "00:30:00", "none",
      FROM_TO(1, COUNT_MOST), NULL, FREE, "Time or steps between checkpoints; one ends every run."},

@@ -34,40 +34,21 @@ void orth_batch_free(orth_batch *batch)
     memset(batch, 0, sizeof *batch);
 }
 
-static double row_mean(const float *x, int64_t d)
-{
-    double sum = 0.0;
-    for (int64_t j = 0; j < d; j++)
-        sum += (double)x[j];
-    return sum / (double)d;
-}
-
-/* sum (x - mean)^2 */
-static double row_square(const float *x, int64_t d, double mean)
-{
-    double sum = 0.0;
-    for (int64_t j = 0; j < d; j++) {
-        double centred = (double)x[j] - mean;
-        sum += centred * centred;
-    }
-    return sum;
-}
-
 static void normalise_row(orth_input_norm kind, double scale, int64_t d, float *x)
 {
+    const orth_passes *passes = orth_kernels_get()->passes;
     double mean = 0.0, factor = scale;
     if (kind == ORTH_INPUT_NONE)
         return;
     if (kind != ORTH_INPUT_SCALE) {
-        mean = row_mean(x, d);
-        double square = row_square(x, d, mean);
+        mean = passes->sum(x, d) / (double)d;
+        double square = passes->spread(x, mean, d);
         if (kind == ORTH_INPUT_LAYERNORM)
             factor = 1.0 / (sqrt(square / (double)(d > 1 ? d - 1 : 1)) + 1e-5);
         else
             factor = square > 0.0 ? 1.0 / sqrt(square) : 0.0;
     }
-    for (int64_t j = 0; j < d; j++)
-        x[j] = (float)(((double)x[j] - mean) * factor);
+    passes->standardise(mean, factor, x, d);
 }
 
 void orth_input_normalise(orth_input_norm kind, double scale, int64_t n_row, int64_t d_model,

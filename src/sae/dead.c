@@ -3,6 +3,7 @@
 #include <orthant/base/memory.h>
 #include <orthant/par/collective.h>
 
+#include <omp.h>
 #include <string.h>
 
 /* A latent counts as fired above this value in Gao et al.'s code. */
@@ -10,8 +11,8 @@ static const float FIRED_ABOVE = 1e-3f;
 
 orth_status orth_dead_create(int64_t n_own, orth_dead *out)
 {
-    orth_dead dead = {0};
-    orth_status status = ORTH_ALLOCATE(n_own, "dead latents", &dead.fired);
+    orth_dead dead = {.parts = omp_get_max_threads()};
+    orth_status status = ORTH_ALLOCATE(dead.parts * n_own, "dead latents", &dead.fired);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(n_own, "dead latents", &dead.index);
     if (status == ORTH_OK)
@@ -38,14 +39,30 @@ static bool count_step(const orth_recipe *recipe, bool fired, int64_t *count)
     return *count >= recipe->dead_batches;
 }
 
+/* fired[i] = 1 for each own latent with an entry above the limit. Threads have flags of their own:
+ * thousands of entries of a token fall on the same ones. */
+static void mark_fired(const orth_code *code, float above, int64_t n_own, orth_dead *dead)
+{
+    int parts = dead->parts;
+#pragma omp parallel for schedule(static, 1)
+    for (int p = 0; p < parts; p++) {
+        uint8_t *fired = dead->fired + p * n_own;
+        orth_range tokens = orth_partition(code->n_token, parts, p);
+        memset(fired, 0, (size_t)n_own);
+        for (int64_t e = code->start[tokens.begin]; e < code->start[tokens.end]; e++)
+            if (code->value[e] > above)
+                fired[code->latent[e]] = 1;
+    }
+    for (int p = 1; p < parts; p++)
+        for (int64_t i = 0; i < n_own; i++)
+            dead->fired[i] |= dead->fired[p * n_own + i];
+}
+
 orth_status orth_dead_update(orth_sae *sae, const orth_code *code, orth_dead *dead)
 {
     int64_t n_own = orth_range_size(sae->own);
     float above = sae->recipe.dead == ORTH_DEAD_TOKENS ? FIRED_ABOVE : 0.0f;
-    memset(dead->fired, 0, (size_t)n_own);
-    for (int64_t e = 0; e < orth_code_entries(code); e++)
-        if (code->value[e] > above)
-            dead->fired[code->latent[e]] = 1;
+    mark_fired(code, above, n_own, dead);
     ORTH_TRY(orth_allreduce(dead->fired, n_own, MPI_UINT8_T, MPI_BOR, sae->grid->peers));
     dead->n_own = 0;
     for (int64_t i = 0; i < n_own; i++)

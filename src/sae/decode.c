@@ -11,9 +11,9 @@
  * the second-level cache. */
 enum { DECODED_ENTRIES = 24576, GRADIENT_ENTRIES = 6144 };
 
-orth_status orth_dense_scratch_create(bool gradient, orth_dense_scratch *out)
+orth_status orth_product_scratch_create(bool gradient, orth_product_scratch *out)
 {
-    orth_dense_scratch scratch = {.threads = omp_get_max_threads()};
+    orth_product_scratch scratch = {.threads = omp_get_max_threads()};
     orth_status status = ORTH_ALLOCATE(scratch.threads, "tiles", &scratch.decode);
     if (status == ORTH_OK && gradient)
         status = ORTH_ALLOCATE(scratch.threads, "tiles", &scratch.gradient);
@@ -27,11 +27,11 @@ orth_status orth_dense_scratch_create(bool gradient, orth_dense_scratch *out)
     if (status == ORTH_OK)
         *out = scratch;
     else
-        orth_dense_scratch_free(&scratch);
+        orth_product_scratch_free(&scratch);
     return status;
 }
 
-void orth_dense_scratch_free(orth_dense_scratch *scratch)
+void orth_product_scratch_free(orth_product_scratch *scratch)
 {
     for (int i = 0; i < scratch->threads; i++) {
         if (scratch->decode)
@@ -61,8 +61,8 @@ static void decode_tiles(const orth_sae *sae, const orth_code *code, orth_range 
     int64_t d = sae->d_model, n_own = orth_range_size(sae->own), n = orth_range_size(tokens);
     const int64_t *start = code->start + tokens.begin;
     orth_tiles tiles;
-    orth_tiles_begin(scratch, n, start, &tiles);
-    while (orth_tiles_next(scratch, n, start, code->latent, code->value, n_own, &tiles))
+    orth_tiles_begin(scratch, n, start, n_own, &tiles);
+    while (orth_tiles_next(scratch, n, start, code->latent, code->value, &tiles))
         for (int64_t j = 0; j < d; j += ORTH_TILE_COLUMNS)
             for (int64_t k = 0; k < tiles.n_tile; k++) {
                 orth_rows rows = orth_tiles_pack(&tiles, k, sae->weights.W_dec, d, j, scratch);
@@ -92,7 +92,7 @@ static void decode_tokens(const orth_sae *sae, const orth_code *code, orth_range
         decode_tiles(sae, code, tokens, scratch, out);
 }
 
-orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_dense_scratch *scratch,
+orth_status orth_decode(const orth_sae *sae, const orth_code *code, orth_product_scratch *scratch,
                         float *out)
 {
     /* An even number of parts for each thread; where they begin and end changes no bit. */

@@ -17,9 +17,11 @@ enum {
     /* Screening pays where that many times more latents are encoded than selected. */
     SCREENED_SHARE = 16,
     SCREENED_WIDTH = 64,
-    /* And int8 pays where its wider bounds leave few to the second stage. */
+    /* And int8 where its bounds, wider with the width, leave few to the second stage. */
     INT8_SHARE = 64,
-    INT8_WIDTH = 256
+    INT8_SHARE_OF_WIDTH = 8,
+    INT8_LEAST = 128,
+    INT8_MOST = 2048
 };
 
 /* What is known of each packed latent. */
@@ -65,7 +67,8 @@ const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind k
         return bf16;
     if (sae->encode == ORTH_ENCODE_INT8)
         return d <= int8->widest ? int8 : bf16;
-    if (int8->faster && d >= INT8_WIDTH && d <= int8->widest && k * INT8_SHARE <= n_latent)
+    int64_t share = larger(INT8_SHARE, d / INT8_SHARE_OF_WIDTH);
+    if (int8->faster && d >= INT8_LEAST && d <= INT8_MOST && k * share <= n_latent)
         return int8;
     return bf16->faster && d >= SCREENED_WIDTH ? bf16 : NULL;
 }
@@ -292,14 +295,15 @@ static void screen_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     float upper[ORTH_PANEL_TOKENS_MAX * ORTH_PANEL_LATENTS_MAX];
     uint32_t mask[ORTH_PANEL_TOKENS_MAX];
     waiting w;
+    int64_t next = token;
     memset(w.count, 0, sizeof w.count);
-    for (int64_t r = 0; r < p->panel_tokens && p->fine_bytes; r++)
-        orth_screened_prefetch(s, token + r, encoder->x_fine + (token + r) * p->fine_bytes,
-                               p->fine_bytes);
     for (int64_t i = at; i < at + count; i += p->panel_latents) {
         orth_screen_latents latents = packed(encoder, ROW_Q, i);
         int64_t real = smaller(p->panel_latents, at + count - i);
         uint32_t wanted = real < 32 ? (1u << real) - 1 : UINT32_MAX;
+        /* Not all at once: the products hide the latency of a few rows. */
+        for (int64_t r = 0; r < 2 && p->fine_bytes && next < token + p->panel_tokens; r++, next++)
+            orth_screened_prefetch(s, next, encoder->x_fine + next * p->fine_bytes, p->fine_bytes);
         p->screen->product(encoder->d_model, x, encoder->w_panels + i * p->row_bytes, &tokens,
                            &latents, upper, ORTH_PANEL_LATENTS_MAX, mask);
         for (int64_t r = 0; r < p->panel_tokens; r++)

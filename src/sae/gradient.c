@@ -117,14 +117,14 @@ static void add_tiles(const chunk_work *c, const bool *far)
 {
     const orth_code_transposed *code = c->branch->code;
     const int64_t *start = code->start + c->rows.begin;
-    int64_t n_row = orth_range_size(c->rows), n_token = c->batch->n_token;
+    int64_t n_row = orth_range_size(c->rows);
     orth_tiles tiles;
     entry_lists entries = {0, NULL, &tiles};
-    orth_tiles_begin(c->scratch, n_row, start, &tiles);
+    orth_tiles_begin(c->scratch, n_row, start, c->batch->n_token, &tiles);
     for (int64_t i = 0; i < n_row; i++)
         if (far[i])
             c->scratch->at[i] = start[i + 1];
-    while (orth_tiles_next(c->scratch, n_row, start, code->token, code->value, n_token, &tiles)) {
+    while (orth_tiles_next(c->scratch, n_row, start, code->token, code->value, &tiles)) {
         project_lists(c, &entries);
         for (int64_t k = 0; k < tiles.n_tile; k++) {
             const orth_lists *lists = tiles.lists + k;
@@ -132,7 +132,7 @@ static void add_tiles(const chunk_work *c, const bool *far)
             orth_kernels_get()->sparse->fold(lists->start[n_row] - lists->start[0],
                                              c->scratch->lanes + lists->start[0] * ORTH_DOT_LANES,
                                              gradient);
-            finish_gradients(c, lists, 0, tiles.first + k * ORTH_TILE_ROWS, gradient);
+            finish_gradients(c, lists, 0, tiles.first[k], gradient);
         }
         combine_lists(c, &entries);
     }
@@ -175,11 +175,10 @@ static void add_chunk(const chunk_work *c)
 }
 
 void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
-                         int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
+                         int n_branch, orth_range rows, orth_product_scratch *scratch,
                          orth_block_gradient *out)
 {
     int64_t d = sae->d_model, n_row = orth_range_size(rows);
-    (void)values;
     memset(out->W_enc, 0, (size_t)(n_row * d) * sizeof *out->W_enc);
     memset(out->W_dec, 0, (size_t)(n_row * d) * sizeof *out->W_dec);
     memset(out->b_enc, 0, (size_t)n_row * sizeof *out->b_enc);
@@ -187,20 +186,5 @@ void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const ort
         chunk_work c = {sae, batch, branches + b, rows, scratch->gradient + omp_get_thread_num(),
                         out};
         add_chunk(&c);
-    }
-}
-
-void orth_gradient_block(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
-                         int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
-                         orth_block_gradient *out)
-{
-    int64_t d = sae->d_model;
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = rows.begin; i < rows.end; i += ORTH_CHUNK_LATENTS) {
-        orth_range chunk = {i,
-                            i + ORTH_CHUNK_LATENTS < rows.end ? i + ORTH_CHUNK_LATENTS : rows.end};
-        int64_t at = i - rows.begin;
-        orth_block_gradient mine = {out->W_enc + at * d, out->W_dec + at * d, out->b_enc + at};
-        orth_gradient_chunk(sae, batch, branches, n_branch, chunk, scratch, values, &mine);
     }
 }

@@ -20,7 +20,7 @@ static orth_status decode_residual(const orth_sae *sae, const orth_code *code, o
                                    float *residual, double *square)
 {
     int64_t first = w->batch.part.begin, at = first * sae->d_model;
-    ORTH_TRY(orth_decode(sae, code, &w->dense, residual));
+    ORTH_TRY(orth_decode(sae, code, &w->products, residual));
     orth_measure_difference(w->batch.x + at, orth_range_size(w->batch.part), sae->d_model,
                             residual + at, square + first);
     return ORTH_OK;
@@ -63,7 +63,7 @@ static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_ph
     ORTH_TRY(orth_encode_select(sae, &w->batch, w->dead.index, w->dead.n_own, &w->encoder,
                                 &w->aux_selection, timer));
     orth_phase_enter(timer, ORTH_PHASE_DECODE);
-    ORTH_TRY(orth_decode(sae, &w->aux_code, &w->dense, w->aux_error));
+    ORTH_TRY(orth_decode(sae, &w->aux_code, &w->products, w->aux_error));
     orth_measure_sum(w->residual + at, n_part, d, w->aux_error + at, w->aux_square + first);
     return ORTH_OK;
 }
@@ -170,8 +170,8 @@ static orth_status learn(orth_sae *sae, orth_workspace *w, double rate, orth_pha
     if (sae->recipe.clip > 0.0)
         ORTH_TRY(orth_gradient_bound(sae, &w->batch, w->bounds, w->n_branch, w->learner.b_dec,
                                      w->learner.square, w->learner.tokens, &w->bound));
-    return orth_gradient_update(sae, &w->batch, w->branches, w->n_branch, rate, w->bound, &w->dense,
-                                &w->learner, grad_norm, timer);
+    return orth_gradient_update(sae, &w->batch, w->branches, w->n_branch, rate, w->bound,
+                                &w->products, &w->learner, grad_norm, timer);
 }
 
 /* Sums over all ranks that only the metrics need. */

@@ -45,9 +45,10 @@ void orth_tile_scratch_free(orth_tile_scratch *scratch)
 }
 
 void orth_tiles_begin(orth_tile_scratch *scratch, int64_t n_list, const int64_t *start,
-                      orth_tiles *out)
+                      int64_t n_row, orth_tiles *out)
 {
     memcpy(scratch->at, start, (size_t)n_list * sizeof *scratch->at);
+    out->n_row = n_row;
     out->end = 0;
 }
 
@@ -73,28 +74,30 @@ static int64_t gather(orth_tile_scratch *scratch, int64_t n_list, const int64_t 
 }
 
 bool orth_tiles_next(orth_tile_scratch *scratch, int64_t n_list, const int64_t *start,
-                     const uint32_t *index, const float *value, int64_t n_row, orth_tiles *tiles)
+                     const uint32_t *index, const float *value, orth_tiles *tiles)
 {
     int64_t count = 0, last = 0, k = 0;
-    tiles->first = tiles->end;
-    while (k < ORTH_TILES && tiles->end < n_row && (k == 0 || count + last <= scratch->limit)) {
-        int64_t *mine = scratch->start + k * (scratch->n_list + 1);
-        last = -count;
-        count = gather(scratch, n_list, start + 1, index, value, (uint32_t)tiles->end, count, mine);
-        last += count;
+    while (k < ORTH_TILES && tiles->end < tiles->n_row &&
+           (k == 0 || count + last <= scratch->limit)) {
+        int64_t *mine = scratch->start + k * (scratch->n_list + 1), first = tiles->end;
+        int64_t end =
+            gather(scratch, n_list, start + 1, index, value, (uint32_t)first, count, mine);
+        tiles->end += ORTH_TILE_ROWS;
+        if (end == count)
+            continue;
+        last = end - count;
+        count = end;
+        tiles->first[k] = first;
         tiles->lists[k++] =
             (orth_lists){n_list, mine, scratch->index + mine[0], scratch->value + mine[0]};
-        tiles->end += ORTH_TILE_ROWS;
     }
     tiles->n_tile = k;
-    if (tiles->end > n_row)
-        tiles->end = n_row;
     return k > 0;
 }
 
 static int64_t tile_rows(const orth_tiles *tiles, int64_t k)
 {
-    int64_t left = tiles->end - tiles->first - k * ORTH_TILE_ROWS;
+    int64_t left = tiles->n_row - tiles->first[k];
     return left < ORTH_TILE_ROWS ? left : ORTH_TILE_ROWS;
 }
 
@@ -102,15 +105,15 @@ orth_rows orth_tiles_pack(const orth_tiles *tiles, int64_t k, const float *matri
                           int64_t j, orth_tile_scratch *scratch)
 {
     int64_t width = d - j < ORTH_TILE_COLUMNS ? d - j : ORTH_TILE_COLUMNS;
-    const float *rows = matrix + (tiles->first + k * ORTH_TILE_ROWS) * d;
+    const float *rows = matrix + tiles->first[k] * d;
     orth_rows window = {.data = scratch->tile, .stride = ORTH_TILE_COLUMNS, .width = width};
     orth_kernels_get()->sparse->pack(tile_rows(tiles, k), rows + j, d, width, scratch->tile);
     window.next_stride = d;
     if (k + 1 < tiles->n_tile) {
-        window.next = rows + ORTH_TILE_ROWS * d + j;
+        window.next = matrix + tiles->first[k + 1] * d + j;
         window.next_count = tile_rows(tiles, k + 1);
     } else if (j + width < d) {
-        window.next = matrix + tiles->first * d + j + width;
+        window.next = matrix + tiles->first[0] * d + j + width;
         window.next_count = tile_rows(tiles, 0);
     }
     return window;

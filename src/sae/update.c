@@ -52,7 +52,6 @@ static orth_status create_local(const orth_sae *sae, int64_t n_token, orth_learn
         ORTH_TRY(ORTH_ALLOCATE(2 * n_token, "token norms", &out->tokens));
     }
     ORTH_TRY(ORTH_ALLOCATE(n_own, "gradient of b_enc", &out->bias));
-    ORTH_TRY(ORTH_ALLOCATE(threads * n_token, "gradient", &out->values));
     ORTH_TRY(ORTH_ALLOCATE(d, "gradient of b_dec", &out->b_dec));
     ORTH_TRY(ORTH_ALLOCATE(partials * d, "gradient of b_dec", &out->partial));
     return ORTH_ALLOCATE(n_own, "gradient", &out->square);
@@ -73,7 +72,7 @@ void orth_learner_free(orth_learner *learner)
 {
     orth_buckets_free(&learner->buckets);
     block_free(&learner->held);
-    void *blocks[] = {learner->chunks,  learner->bias,   learner->values, learner->b_dec,
+    void *blocks[] = {learner->chunks,  learner->bias,   learner->b_dec,
                       learner->partial, learner->square, learner->tokens};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         orth_free(blocks[i]);
@@ -207,7 +206,7 @@ typedef struct pass {
     const orth_batch *batch;
     const orth_branch *branches;
     int n_branch;
-    orth_dense_scratch *scratch;
+    orth_product_scratch *scratch;
     orth_learner *learner;
     orth_phase_timer *timer;
     update_plan plan;
@@ -237,8 +236,7 @@ static void pass_chunk(const pass *p, orth_range rows, double *partial)
     float bias[CHUNK];
     orth_block_gradient g = place_of(p, rows, bias);
     enter(p, ORTH_PHASE_GRADIENT);
-    orth_gradient_chunk(p->sae, p->batch, p->branches, p->n_branch, rows, p->scratch,
-                        p->learner->values, &g);
+    orth_gradient_chunk(p->sae, p->batch, p->branches, p->n_branch, rows, p->scratch, &g);
     enter(p, ORTH_PHASE_UPDATE);
     measure_rows(p->sae, rows, &g, partial, p->learner);
     if (!p->held)
@@ -284,8 +282,7 @@ static orth_status make_bucket(const pass *p, int64_t bucket)
         orth_range rows = orth_bucket_rows(p->sae, buckets, bucket, peer, c);
         orth_block_gradient g = orth_bucket_place(p->sae, buckets, bucket, peer, c);
         if (orth_range_size(rows) > 0)
-            orth_gradient_chunk(p->sae, p->batch, p->branches, p->n_branch, rows, p->scratch,
-                                p->learner->values, &g);
+            orth_gradient_chunk(p->sae, p->batch, p->branches, p->n_branch, rows, p->scratch, &g);
         if (omp_get_thread_num() == 0 && moved == ORTH_OK)
             moved = orth_buckets_progress(buckets);
     }
@@ -425,7 +422,7 @@ static orth_status global_norm(const orth_sae *sae, orth_learner *learner, doubl
 
 orth_status orth_gradient_update(orth_sae *sae, const orth_batch *batch,
                                  const orth_branch *branches, int n_branch, double rate,
-                                 double bound, orth_dense_scratch *scratch, orth_learner *learner,
+                                 double bound, orth_product_scratch *scratch, orth_learner *learner,
                                  double *grad_norm, orth_phase_timer *timer)
 {
     pass p = {sae,  batch, branches, n_branch, scratch, learner, timer, plan_update(sae, rate),

@@ -62,7 +62,7 @@ static orth_status create_local(const orth_sae *sae, int64_t n_token, bool train
     bool aux = training && sae->recipe.aux != ORTH_AUX_NONE && sae->recipe.aux_coefficient > 0.0;
     ORTH_TRY(orth_batch_create(n_token, d, &w->batch));
     ORTH_TRY(create_selections(sae, n_token, aux, w));
-    ORTH_TRY(orth_dense_scratch_create(training, &w->dense));
+    ORTH_TRY(orth_product_scratch_create(training, &w->products));
     ORTH_TRY(ORTH_ALLOCATE(n_token * d, "residual", &w->residual));
     ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->square));
     ORTH_TRY(ORTH_ALLOCATE(n_token, "token weights", &w->factor));
@@ -120,7 +120,7 @@ void orth_workspace_free(orth_workspace *w)
     orth_code_transposed_free(&w->columns);
     orth_code_transposed_free(&w->multi_columns);
     orth_code_transposed_free(&w->aux_columns);
-    orth_dense_scratch_free(&w->dense);
+    orth_product_scratch_free(&w->products);
     orth_dead_free(&w->dead);
     orth_learner_free(&w->learner);
     void *blocks[] = {w->residual,     w->multi_residual, w->aux_error, w->pull, w->square,

@@ -32,14 +32,14 @@ static rows fill(int64_t seed)
 
 /* All passes of a set on copies of the same rows; what they return and leave. */
 typedef struct outcome {
-    double values[6];
-    rows left[6];
+    double values[8];
+    rows left[7];
 } outcome;
 
 static void run(const orth_passes *p, const rows *from, int64_t offset, int64_t d, outcome *out)
 {
     memset(out, 0, sizeof *out);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         out->left[i] = *from;
     rows *r = out->left;
     out->values[0] = p->dot(from->a + offset, from->b + 1, d);
@@ -50,6 +50,9 @@ static void run(const orth_passes *p, const rows *from, int64_t offset, int64_t 
     out->values[5] = p->add(r[3].a + offset, r[3].b + 1, d);
     p->accumulate(-0.3, r[4].a + offset, r[4].c + 1, d);
     p->scale_accumulate(0.3, r[5].a + offset, r[5].c + 1, d);
+    out->values[6] = p->sum(from->a + offset, d);
+    out->values[7] = p->spread(from->a + offset, 0.1, d);
+    p->standardise(0.1, 1.3, r[6].a + offset, d);
 }
 
 START_TEST(every_set_gives_the_same_bits)
@@ -76,8 +79,8 @@ START_TEST(the_reference_is_what_it_says)
     static outcome o;
     int64_t count = MARGIN + WIDEST + MARGIN;
     for (int64_t d = 0; d <= WIDEST; d++) {
-        rows from = fill(d), want[6] = {from, from, from, from, from, from};
-        double sums[6] = {0.0};
+        rows from = fill(d), want[7] = {from, from, from, from, from, from, from};
+        double sums[8] = {0.0};
         run(orth_kernels_named("reference")->passes, &from, 2, d, &o);
         for (int64_t j = 0; j < d; j++) {
             double a = (double)from.a[2 + j], b = (double)from.b[1 + j], c = from.c[1 + j];
@@ -88,14 +91,18 @@ START_TEST(the_reference_is_what_it_says)
             want[4].c[1 + j] = c - 0.3 * a;
             want[5].a[2 + j] = (float)(0.3 * a);
             want[5].c[1 + j] = c + (double)want[5].a[2 + j];
+            want[6].a[2 + j] = (float)((a - 0.1) * 1.3);
+            sums[6] += a;
+            sums[7] += (a - 0.1) * (a - 0.1);
             sums[0] += a * b;
             sums[1] += (a - c) * (a - c);
             sums[2] += (double)want[0].a[2 + j] * b;
             for (int i = 1; i < 4; i++)
                 sums[2 + i] += pow((double)want[i].b[1 + j], 2.0);
         }
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 8; i++)
             ck_assert_double_eq_tol(o.values[i], sums[i], 1e-12);
+        for (int i = 0; i < 7; i++) {
             for (int64_t j = 0; j < count; j++) {
                 ck_assert_double_eq_tol((double)o.left[i].a[j], (double)want[i].a[j], 1e-7);
                 ck_assert_double_eq_tol((double)o.left[i].b[j], (double)want[i].b[j], 1e-7);

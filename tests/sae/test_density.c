@@ -24,7 +24,7 @@ typedef struct fixture {
     orth_sae sae;
     orth_batch batch;
     orth_code code;
-    orth_dense_scratch scratch;
+    orth_product_scratch scratch;
     float *upstream; ///< (tokens, d)
     float *pull;     ///< (tokens)
 } fixture;
@@ -64,7 +64,7 @@ static fixture open_fixture(int64_t n_token, double share)
     ck_assert(orth_batch_create(n_token, p->d, &f.batch) == ORTH_OK);
     f.batch.n_token = n_token;
     memcpy(f.batch.x, p->x, (size_t)(n_token * p->d) * sizeof(float));
-    ck_assert(orth_dense_scratch_create(true, &f.scratch) == ORTH_OK);
+    ck_assert(orth_product_scratch_create(true, &f.scratch) == ORTH_OK);
     f.upstream = malloc((size_t)(n_token * p->d) * sizeof(float));
     f.pull = malloc((size_t)n_token * sizeof(float));
     for (int64_t j = 0; j < n_token * p->d; j++)
@@ -80,7 +80,7 @@ static void close_fixture(fixture *f)
     free(f->upstream);
     free(f->pull);
     orth_code_free(&f->code);
-    orth_dense_scratch_free(&f->scratch);
+    orth_product_scratch_free(&f->scratch);
     orth_batch_free(&f->batch);
     orth_sae_free(&f->sae);
     orth_grid_free(&f->grid);
@@ -108,12 +108,19 @@ static void exact_decode(const fixture *f, double *out)
                     (double)f->code.value[e] * (double)f->p.W_dec[f->code.latent[e] * d + j];
 }
 
-/* As if the dictionary had many more latents, which have no entry: row by row at any density. */
-static void decode_far(const fixture *f, orth_dense_scratch *scratch, float *out)
+/* As if the dictionary had more latents, which have no entry: of many more, row by row at any
+ * density. Whole tiles of them are not there to be touched. */
+static void decode_wide(const fixture *f, int64_t n_latent, orth_product_scratch *scratch,
+                        float *out)
 {
+    int64_t rows = (LATENTS + ORTH_TILE_ROWS - 1) / ORTH_TILE_ROWS * ORTH_TILE_ROWS;
+    float *weights = calloc((size_t)(rows * WIDTH), sizeof *weights);
     orth_sae wide = f->sae;
-    wide.own.end = wide.own.begin + LATENTS * MANY;
+    memcpy(weights, f->p.W_dec, LATENTS * WIDTH * sizeof *weights);
+    wide.weights.W_dec = weights;
+    wide.own.end = wide.own.begin + n_latent;
     ck_assert(orth_decode(&wide, &f->code, scratch, out) == ORTH_OK);
+    free(weights);
 }
 
 static void check_decode(double share)
@@ -127,7 +134,9 @@ static void check_decode(double share)
     memset(out, 0x7f, (size_t)size * sizeof *out);
     ck_assert(orth_decode(&f.sae, &f.code, &f.scratch, out) == ORTH_OK);
     ck_assert_double_lt(off(out, wanted, size), 2e-6);
-    decode_far(&f, &f.scratch, other);
+    decode_wide(&f, LATENTS * MANY, &f.scratch, other);
+    ck_assert(memcmp(out, other, (size_t)size * sizeof *out) == 0);
+    decode_wide(&f, LATENTS * 4, &f.scratch, other);
     ck_assert(memcmp(out, other, (size_t)size * sizeof *out) == 0);
     free(out);
     free(other);
@@ -157,15 +166,19 @@ typedef struct block {
 static void compute_block(fixture *f, orth_range rows, block *out)
 {
     orth_code_transposed columns = {0};
-    float *values = malloc((size_t)(omp_get_max_threads() * f->p.n_token) * sizeof *values);
     f->sae.grid = &f->grid;
     ck_assert(orth_code_transpose(&f->code, f->p.n, &columns) == ORTH_OK);
     orth_branch branches[2] = {{&columns, f->upstream, f->pull}, {&columns, f->batch.x, NULL}};
-    orth_block_gradient gradient = {out->W_enc, out->W_dec, out->b_enc};
     memset(out, 0x7f, sizeof *out); /* what was there before does not matter */
-    orth_gradient_block(&f->sae, &f->batch, branches, 2, rows, &f->scratch, values, &gradient);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = rows.begin; i < rows.end; i += ORTH_CHUNK_LATENTS) {
+        int64_t end = i + ORTH_CHUNK_LATENTS < rows.end ? i + ORTH_CHUNK_LATENTS : rows.end;
+        int64_t at = (i - rows.begin) * WIDTH;
+        orth_block_gradient mine = {out->W_enc + at, out->W_dec + at, out->b_enc + i - rows.begin};
+        orth_gradient_chunk(&f->sae, &f->batch, branches, 2, (orth_range){i, end}, &f->scratch,
+                            &mine);
+    }
     orth_code_transposed_free(&columns);
-    free(values);
 }
 
 typedef struct exact_block {
@@ -222,8 +235,7 @@ START_TEST(gradients_at_every_density)
 }
 END_TEST
 
-/* Whole runs are the same bits for the same number of threads; a block of rows alone is the same on
- * any number, and in any blocks that begin at a multiple of the chunk. */
+/* A block of rows is the same bits on any number of threads, and in any chunks. */
 START_TEST(gradients_do_not_depend_on_threads)
 {
     static block one, other;
@@ -238,11 +250,11 @@ START_TEST(gradients_do_not_depend_on_threads)
             ck_assert(memcmp(&one, &other, sizeof one) == 0);
         }
         omp_set_num_threads(1);
-        compute_block(&f, (orth_range){64, LATENTS}, &other);
-        size_t rest = LATENTS - 64;
-        ck_assert(memcmp(one.W_enc + 64 * WIDTH, other.W_enc, rest * WIDTH * sizeof(float)) == 0);
-        ck_assert(memcmp(one.W_dec + 64 * WIDTH, other.W_dec, rest * WIDTH * sizeof(float)) == 0);
-        ck_assert(memcmp(one.b_enc + 64, other.b_enc, rest * sizeof(float)) == 0);
+        compute_block(&f, (orth_range){7, LATENTS}, &other);
+        size_t rest = LATENTS - 7;
+        ck_assert(memcmp(one.W_enc + 7 * WIDTH, other.W_enc, rest * WIDTH * sizeof(float)) == 0);
+        ck_assert(memcmp(one.W_dec + 7 * WIDTH, other.W_dec, rest * WIDTH * sizeof(float)) == 0);
+        ck_assert(memcmp(one.b_enc + 7, other.b_enc, rest * sizeof(float)) == 0);
         close_fixture(&f);
     }
 }

@@ -13,6 +13,15 @@ typedef struct orth_passes {
     /** sum a_j b_j */
     double (*dot)(const float *a, const float *b, int64_t d);
 
+    /** sum a_j */
+    double (*sum)(const float *a, int64_t d);
+
+    /** sum (a_j - mean)^2 */
+    double (*spread)(const float *a, double mean, int64_t d);
+
+    /** row_j = (row_j - mean) factor */
+    void (*standardise)(double mean, double factor, float *row, int64_t d);
+
     /** sum (a_j - centre_j)^2 */
     double (*distance)(const float *a, const double *centre, int64_t d);
 

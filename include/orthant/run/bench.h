@@ -44,7 +44,7 @@ typedef struct orth_bench_step {
     double seconds; ///< median
     double in_S;    ///< of the yardstick, as measured right before and after
     double tokens_per_s;
-    double phase[ORTH_PHASE_COUNT]; ///< seconds, of the median step, mean over the ranks
+    double phase[ORTH_PHASE_COUNT]; ///< medians, adding up to `seconds`; mean over the ranks
     double bytes_moved;  ///< by all ranks, estimated: every array of the step once for each pass
     int64_t peak_memory; ///< of a rank that does nothing else; the largest
 } orth_bench_step;

@@ -6,7 +6,9 @@
 
 /** The own latents that are dead after the step's selection. */
 typedef struct orth_dead {
-    uint8_t *fired;  ///< (n_own) scratch: fired in this step, over all token groups
+    int parts; ///< that threads share the code in
+    uint8_t
+        *fired; ///< (parts, n_own) scratch; the first: fired in this step, over all token groups
     uint32_t *index; ///< (n_dead_own) own latents that are dead, ascending
     int64_t n_own;   ///< dead ones of the own shard
     int64_t n_dead;  ///< dead ones of the whole dictionary

@@ -21,22 +21,16 @@ typedef struct orth_block_gradient {
 } orth_block_gradient;
 
 /**
- * As orth_gradient_block for at most ORTH_CHUNK_LATENTS rows, by the calling thread alone, which
- * may be in a parallel region.
+ * The gradient of at most ORTH_CHUNK_LATENTS own latents [rows.begin, rows.end), from this token
+ * group's tokens, all branches added, by the calling thread alone, which may be in a parallel
+ * region: with g_i(t) = upstream(t) . W_dec,i + pull(t) f_i(t) on the entries of the code,
+ *   W_dec,i: sum_t f_i(t) upstream(t);  W_enc,i: sum_t g_i(t) (x - b_dec)(t);
+ *   b_enc,i: sum_t g_i(t).
+ * Token after token in ascending order: no result depends on what else is in the chunk. Not
+ * collective.
  */
 void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
-                         int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
-                         orth_block_gradient *out);
-
-/**
- * The gradient of the own latents [rows.begin, rows.end), from this token group's tokens, all
- * branches added: with g_i(t) = upstream(t) . W_dec,i + pull(t) f_i(t) on the entries of the code,
- *   W_dec,i: sum_t f_i(t) upstream(t);  W_enc,i: sum_t g_i(t) (x - b_dec)(t);  b_enc,i: sum_t
- * g_i(t). Token after token in ascending order, whatever the number of threads. `values` is scratch
- * (threads, n_token). Not collective.
- */
-void orth_gradient_block(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
-                         int n_branch, orth_range rows, orth_dense_scratch *scratch, float *values,
+                         int n_branch, orth_range rows, orth_product_scratch *scratch,
                          orth_block_gradient *out);
 
 #endif

@@ -23,7 +23,7 @@ typedef struct orth_workspace {
     orth_code multi_code;         ///< multi-topk's larger set
     orth_code aux_code;
     orth_code_transposed columns, multi_columns, aux_columns;
-    orth_dense_scratch dense;
+    orth_product_scratch products;
     orth_dead dead;
     orth_learner learner;
     float *residual;       ///< (n_token, d_model) x_hat - x of the own tokens (batch.part), then

@@ -30,11 +30,12 @@ typedef struct orth_tile_scratch {
     float *lanes;    ///< (entries, ORTH_DOT_LANES); NULL when only decoding
 } orth_tile_scratch;
 
-/** Some tiles of rows with the entries of all lists there, the indices counted from the first row
- * of each tile. */
+/** Some tiles of rows that have entries, with the entries of all lists there, the indices counted
+ * from the first row of each tile. */
 typedef struct orth_tiles {
     int64_t n_tile;
-    int64_t first, end;           ///< rows
+    int64_t n_row, end;           ///< of the matrix; where the tiles that follow begin
+    int64_t first[ORTH_TILES];    ///< row of each tile
     orth_lists lists[ORTH_TILES]; ///< of each tile
 } orth_tiles;
 
@@ -43,15 +44,15 @@ orth_status orth_tile_scratch_create(int64_t n_list, int64_t limit, bool gradien
                                      orth_tile_scratch *out);
 void orth_tile_scratch_free(orth_tile_scratch *scratch);
 
-/** Begin with lists in ascending order of index: list s has the entries [start[s], start[s + 1]) of
- * what orth_tiles_next gets. */
+/** Begin with lists in ascending order of index, of the rows [0, n_row): list s has the entries
+ * [start[s], start[s + 1]) of what orth_tiles_next gets. */
 void orth_tiles_begin(orth_tile_scratch *scratch, int64_t n_list, const int64_t *start,
-                      orth_tiles *out);
+                      int64_t n_row, orth_tiles *out);
 
-/** The next tiles of the rows [0, n_row), copied to the scratch; false when there are no more.
- * Arguments as in orth_tiles_begin. */
+/** The next tiles, copied to the scratch; false when there are no more. Arguments as in
+ * orth_tiles_begin. */
 bool orth_tiles_next(orth_tile_scratch *scratch, int64_t n_list, const int64_t *start,
-                     const uint32_t *index, const float *value, int64_t n_row, orth_tiles *tiles);
+                     const uint32_t *index, const float *value, orth_tiles *tiles);
 
 /** Pack the columns from j on, ORTH_TILE_COLUMNS or what is left of d, of tile k's rows of `matrix`
  * (n_row, d); while they are used, those of the tile that follows are fetched. */

@@ -15,7 +15,6 @@ typedef struct orth_learner {
     orth_buckets buckets;     ///< several token groups
     orth_block_gradient held; ///< the own part, untouched unless the clip may bind; else NULL
     float *bias;              ///< (n_own) gradient of b_enc
-    float *values;            ///< (threads, n_token)
     double *b_dec;            ///< (d_model) gradient of b_dec
     double *partial;          ///< (at least ORTH_BAND_CHUNKS, d_model) parts of it
     double *square;           ///< (n_own) of the gradient norm
@@ -45,7 +44,7 @@ void orth_learner_free(orth_learner *learner);
  */
 orth_status orth_gradient_update(orth_sae *sae, const orth_batch *batch,
                                  const orth_branch *branches, int n_branch, double rate,
-                                 double bound, orth_dense_scratch *scratch, orth_learner *learner,
+                                 double bound, orth_product_scratch *scratch, orth_learner *learner,
                                  double *grad_norm, orth_phase_timer *timer);
 
 /** The learning rate of update `step` (from 1) of a run of `steps`: linear warm-up over

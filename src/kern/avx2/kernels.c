@@ -4,7 +4,6 @@
 #include "../screen_int8_rows.h"
 #include "../screen_rows.h"
 #include "../sets.h"
-#include "../sparse_rows.h"
 
 #include <immintrin.h>
 
@@ -54,7 +53,6 @@ static float raise_cut(int64_t k, float cut, orth_screened *screened)
     return cut;
 }
 
-static const orth_sparse sparse = ORTH_SPARSE_PORTABLE;
 static const orth_screen screen_bf16 = ORTH_SCREEN_BF16_PORTABLE;
 static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
 
@@ -67,7 +65,7 @@ const orth_kernels orth_kernels_avx2 = {.name = "avx2",
                                         .chain = chain,
                                         .keep = keep,
                                         .keys = &keys,
-                                        .sparse = &sparse,
+                                        .sparse = &orth_sparse_avx2,
                                         .adam = orth_adam_avx2,
                                         .passes = &orth_passes_avx2,
                                         .afa = &orth_afa_avx2,

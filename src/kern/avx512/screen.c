@@ -53,9 +53,50 @@ static void filter(orth_screened *s, float cut)
     s->count = kept;
 }
 
+static inline __attribute__((always_inline)) int64_t count_from(const float *lower, int64_t n,
+                                                                float cut)
+{
+    const __m512 limit = _mm512_set1_ps(cut);
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 here = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __m512 value = _mm512_maskz_loadu_ps(here, lower + i);
+        count += __builtin_popcount(_mm512_mask_cmp_ps_mask(here, value, limit, _CMP_GE_OQ));
+    }
+    return count;
+}
+
+/* As screen_cut, between the cut and the largest of the lower bounds. */
+static float higher_cut(const orth_screened *s, int64_t k, float cut)
+{
+    const uint32_t close_enough = 256;
+    if (s->count < k || count_from(s->lower, s->count, cut) < k)
+        return cut;
+    __m512 most = _mm512_set1_ps(cut);
+    for (int64_t i = 0; i < s->count; i += 16) {
+        __mmask16 here = s->count - i < 16 ? (__mmask16)((1u << (s->count - i)) - 1) : 0xffff;
+        most = _mm512_max_ps(_mm512_maskz_loadu_ps(here, s->lower + i), most);
+    }
+    float largest = _mm512_reduce_max_ps(most);
+    uint32_t low, high;
+    memcpy(&low, &cut, sizeof low);
+    memcpy(&high, &largest, sizeof high);
+    for (high++; high - low > close_enough;) {
+        uint32_t middle = low + (high - low) / 2;
+        float value;
+        memcpy(&value, &middle, sizeof value);
+        if (count_from(s->lower, s->count, value) >= k)
+            low = middle;
+        else
+            high = middle;
+    }
+    memcpy(&cut, &low, sizeof cut);
+    return cut;
+}
+
 float orth_avx512_screen_raise(int64_t k, float cut, orth_screened *screened)
 {
-    cut = screen_cut(screened, k, cut);
+    cut = higher_cut(screened, k, cut);
     filter(screened, cut);
     return cut;
 }

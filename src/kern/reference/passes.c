@@ -17,6 +17,30 @@ static double dot(const float *a, const float *b, int64_t d)
     return fold(lane);
 }
 
+static double sum(const float *a, int64_t d)
+{
+    double lane[LANES] = {0.0};
+    for (int64_t j = 0; j < d; j++)
+        lane[j % LANES] += (double)a[j];
+    return fold(lane);
+}
+
+static double spread(const float *a, double mean, int64_t d)
+{
+    double lane[LANES] = {0.0};
+    for (int64_t j = 0; j < d; j++) {
+        double difference = (double)a[j] - mean;
+        lane[j % LANES] += difference * difference;
+    }
+    return fold(lane);
+}
+
+static void standardise(double mean, double factor, float *row, int64_t d)
+{
+    for (int64_t j = 0; j < d; j++)
+        row[j] = (float)(((double)row[j] - mean) * factor);
+}
+
 static double distance(const float *a, const double *centre, int64_t d)
 {
     double lane[LANES] = {0.0};
@@ -55,21 +79,24 @@ static double add(const float *x, float *row, int64_t d)
     return dot(row, row, d);
 }
 
-static void accumulate(double factor, const float *row, double *sum, int64_t d)
+static void accumulate(double factor, const float *row, double *sums, int64_t d)
 {
     for (int64_t j = 0; j < d; j++)
-        sum[j] += factor * (double)row[j];
+        sums[j] += factor * (double)row[j];
 }
 
-static void scale_accumulate(double factor, float *row, double *sum, int64_t d)
+static void scale_accumulate(double factor, float *row, double *sums, int64_t d)
 {
     for (int64_t j = 0; j < d; j++) {
         row[j] = (float)((double)row[j] * factor);
-        sum[j] += (double)row[j];
+        sums[j] += (double)row[j];
     }
 }
 
 const orth_passes orth_passes_reference = {.dot = dot,
+                                           .sum = sum,
+                                           .spread = spread,
+                                           .standardise = standardise,
                                            .distance = distance,
                                            .scale_dot = scale_dot,
                                            .project = project,
