@@ -7,7 +7,8 @@
 #include <string.h>
 
 enum {
-    BUCKET_LATENTS = 256, /* at least, where the shard has them */
+    /* At least, where the shard has them: a few are in cache, and a message is still long. */
+    BUCKET_LATENTS = 128,
     LEAST_CHUNK = 8,
     GRADIENT_TAG = 0,
     WEIGHTS_TAG = 1 /* and the next one: W_enc, W_dec */
@@ -17,7 +18,7 @@ enum {
 static int64_t chunk_rows(const orth_grid *grid, int64_t n_own)
 {
     int64_t rows = ORTH_CHUNK_LATENTS, largest = orth_partition_largest(n_own, grid->n_group);
-    while (rows > LEAST_CHUNK && (rows * grid->n_group > 2 * BUCKET_LATENTS || rows / 2 >= largest))
+    while (rows > LEAST_CHUNK && (rows * grid->n_group > 4 * BUCKET_LATENTS || rows / 2 >= largest))
         rows /= 2;
     return rows;
 }

@@ -6,10 +6,10 @@
 #include <omp.h>
 #include <string.h>
 
-/* Memory that the candidates of a block may take, and the block sizes between which it decides: two
- * thousand tokens make up for packing the latents again, more would only hold memory. A multiple of
- * 12 tokens fills the token panels of every kernel set. */
-enum { BLOCK_BYTES = 40 << 20, BLOCK_LEAST = 48, BLOCK_MOST = 2052, BLOCK_UNIT = 12 };
+/* Tokens of a block, as far as its memory allows: two thousand make up for packing the latents
+ * again, more would only hold memory. A multiple of 12 fills the token panels of every kernel set.
+ */
+enum { BLOCK_LEAST = 48, BLOCK_MOST = 2052, BLOCK_UNIT = 12 };
 
 const orth_selection_ops *orth_selection_ops_of(orth_selection_kind kind)
 {
@@ -21,9 +21,9 @@ const orth_selection_ops *orth_selection_ops_of(orth_selection_kind kind)
     return table[kind];
 }
 
-static int64_t block_tokens(int64_t capacity, int64_t n_token)
+static int64_t block_tokens(int64_t bytes, int64_t capacity, int64_t n_token)
 {
-    int64_t block = BLOCK_BYTES / (capacity * (int64_t)sizeof(uint64_t));
+    int64_t block = bytes / (capacity * (int64_t)sizeof(uint64_t));
     if (n_token < 1)
         n_token = 1;
     if (block < BLOCK_LEAST)
@@ -40,7 +40,7 @@ orth_status orth_selection_create(orth_selection *selection, int64_t n_token, in
     orth_candidates *c = &selection->candidates;
     selection->n_token = n_token;
     c->capacity = selection->ops->kept(selection, largest) + 2 * ORTH_TILE_LATENTS;
-    c->block = block_tokens(c->capacity, n_token);
+    c->block = block_tokens(selection->block_bytes, c->capacity, n_token);
     ORTH_TRY(ORTH_ALLOCATE(c->block * c->capacity, "candidates", &c->keys));
     ORTH_TRY(ORTH_ALLOCATE(c->block, "candidates", &c->count));
     ORTH_TRY(ORTH_ALLOCATE(c->block, "candidates", &c->above));

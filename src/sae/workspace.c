@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Memory for the candidates of a block, of the model's selection and of AuxK's. */
+enum { CANDIDATE_BYTES = 32 << 20, AUX_CANDIDATE_BYTES = 12 << 20 };
+
 /* Entries per token that screening has room for: some times what is selected; more is no screening.
  */
 enum { SCREENED_TIMES = 8, SCREENED_LEAST = 512 };
@@ -16,6 +19,7 @@ static void describe_selection(const orth_sae *sae, orth_workspace *w)
     orth_selection *selection = &w->selection;
     *selection = (orth_selection){.ops = orth_selection_ops_of(recipe->selection),
                                   .grid = sae->grid,
+                                  .block_bytes = CANDIDATE_BYTES,
                                   .own = sae->own,
                                   .n_latent = recipe->n_latent,
                                   .k = recipe->k,
@@ -30,6 +34,7 @@ static void describe_selection(const orth_sae *sae, orth_workspace *w)
     }
     w->aux_selection = *selection;
     w->aux_selection.ops = &orth_selection_topk;
+    w->aux_selection.block_bytes = AUX_CANDIDATE_BYTES;
     w->aux_selection.k = recipe->aux_k;
     w->aux_selection.k_inner = 0;
     w->aux_selection.code = &w->aux_code;

@@ -49,7 +49,7 @@ START_TEST(test_count)
 {
     heard h = {0};
     double *small = NULL, *huge = NULL, *real = NULL;
-    const int64_t beyond = INT64_C(1) << 36; /* 512 GiB */
+    const int64_t beyond = INT64_C(1) << 34; /* 128 GiB */
     orth_memory_count(listen, &h);
     ck_assert_int_eq(ORTH_ALLOCATE(3, "small", &small), ORTH_OK);
     ck_assert_int_eq(ORTH_ALLOCATE(beyond, "huge", &huge), ORTH_OK);

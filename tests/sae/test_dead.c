@@ -1,5 +1,6 @@
 /* Counters of dead latents in both variants, over all token groups.
- * ranks: 1 2 4 */
+ * ranks: 1 2 4
+ * threads: 2 */
 #include "check_mpi.h"
 #include "rig.h"
 

@@ -62,6 +62,7 @@ typedef struct orth_selection_ops {
 struct orth_selection {
     const orth_selection_ops *ops;
     const orth_grid *grid;
+    int64_t block_bytes;        ///< memory for the candidates of a block, about
     orth_range own;             ///< global latents of the own shard
     int64_t n_latent;           ///< of the whole dictionary
     int64_t n_token;            ///< most tokens of the token group in a batch
