@@ -5,8 +5,7 @@
 #include <omp.h>
 #include <string.h>
 
-/* Latents of a part that a thread makes the gradient of: fewer are a way over all tokens for too
- * little. */
+/* Latents whose gradient a thread makes at a time: fewer are not worth the way over all tokens. */
 enum { PART_LEAST = 8 };
 
 static orth_status allocate(const orth_sae *sae, orth_compact *out)
@@ -84,6 +83,17 @@ orth_status orth_compact_decode(const orth_sae *sae, const orth_compact *compact
     return orth_decode(&few, code, scratch, out);
 }
 
+/* As many for each thread, unless they get too small. */
+static int64_t count_parts(int64_t n_latent)
+{
+    int64_t threads = omp_get_max_threads(), most = n_latent / PART_LEAST;
+    int64_t least = (n_latent + ORTH_CHUNK_LATENTS - 1) / ORTH_CHUNK_LATENTS;
+    int64_t even = (least + threads - 1) / threads * threads;
+    if (most < least)
+        return least;
+    return even < most ? even : most;
+}
+
 void orth_compact_gradient(const orth_sae *sae, const orth_batch *batch,
                            orth_product_scratch *scratch, orth_compact *compact,
                            orth_branch *branch)
@@ -91,12 +101,7 @@ void orth_compact_gradient(const orth_sae *sae, const orth_batch *batch,
     if (!compact->used)
         return;
     orth_sae few = dictionary(sae, compact);
-    int64_t n = compact->ready.n_row, d = sae->d_model, threads = omp_get_max_threads();
-    int64_t parts = (n + ORTH_CHUNK_LATENTS - 1) / ORTH_CHUNK_LATENTS;
-    /* As many for each thread, unless they get too small. */
-    int64_t even = (parts + threads - 1) / threads * threads;
-    if (n / PART_LEAST > parts)
-        parts = even < n / PART_LEAST ? even : n / PART_LEAST;
+    int64_t n = compact->ready.n_row, d = sae->d_model, parts = count_parts(n);
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t p = 0; p < parts; p++) {
         orth_range rows = {n * p / parts, n * (p + 1) / parts};
