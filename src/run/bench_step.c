@@ -267,6 +267,8 @@ static double bytes_moved(const orth_grid *grid, const orth_bench_step *step)
 static void median_phases(const orth_phase_timer *timers, int64_t count, double seconds,
                           double *phase)
 {
+    if (count < 1)
+        return;
     double values[count], sum = 0.0;
     for (int p = 0; p < ORTH_PHASE_COUNT; p++) {
         for (int64_t r = 0; r < count; r++)

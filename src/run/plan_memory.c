@@ -185,7 +185,7 @@ static double uncut_bytes(const orth_plan_problem *p, const orth_grid *grid, int
 {
     double n_own = (double)orth_range_size(orth_grid_latents(grid, p->config.recipe.n_latent));
     double limit = (double)p->config.recipe.batch * p->entries;
-    return ENTRY_BYTES / 2 * (limit / 2.0 + (double)block * POSITIVE * n_own);
+    return 0.5 * ENTRY_BYTES * (limit / 2.0 + (double)block * POSITIVE * n_own);
 }
 
 /* Whether what a token's row of candidates leaves unused is pages that are never touched. */

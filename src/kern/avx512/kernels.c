@@ -70,6 +70,7 @@ static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
 
 /* Both sets of this folder: with and without instructions for low-precision products. */
 /* clang-format off */
+/* NOLINTBEGIN(bugprone-macro-parentheses): designated values, one a line */
 #define AVX512_SET(set, bf16, int8)                \
     {                                              \
         .name = set,                               \
@@ -89,6 +90,7 @@ static const orth_screen screen_int8 = ORTH_SCREEN_INT8_PORTABLE;
         .screen_keep = orth_avx512_screen_keep,    \
         .screen_raise = orth_avx512_screen_raise,  \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 /* clang-format on */
 
 const orth_kernels orth_kernels_avx512 = AVX512_SET("avx512", &screen_bf16, &screen_int8);

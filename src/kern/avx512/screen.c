@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) int64_t count_from(const float *low
     const __m512 limit = _mm512_set1_ps(cut);
     int64_t count = 0;
     for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 here = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __mmask16 here = lanes_16(n - i);
         __m512 value = _mm512_maskz_loadu_ps(here, lower + i);
         count += __builtin_popcount(_mm512_mask_cmp_ps_mask(here, value, limit, _CMP_GE_OQ));
     }
@@ -74,7 +74,7 @@ static float higher_cut(const orth_screened *s, int64_t k, float cut)
         return cut;
     __m512 most = _mm512_set1_ps(cut);
     for (int64_t i = 0; i < s->count; i += 16) {
-        __mmask16 here = s->count - i < 16 ? (__mmask16)((1u << (s->count - i)) - 1) : 0xffff;
+        __mmask16 here = lanes_16(s->count - i);
         most = _mm512_max_ps(_mm512_maskz_loadu_ps(here, s->lower + i), most);
     }
     float largest = _mm512_reduce_max_ps(most);
