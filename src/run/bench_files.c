@@ -231,7 +231,7 @@ static orth_status time_checkpoint(orth_sae *sae, const char *folder, bool verif
 /* Memory that was never written to is not there, and costs other than a run's. */
 static void touch_moments(orth_sae *sae)
 {
-    int64_t count = orth_range_size(sae->own) * sae->d_model;
+    int64_t count = orth_range_size(sae->part) * sae->d_model;
     const orth_params *w = &sae->weights, *moments[] = {&sae->moment1, &sae->moment2};
     for (int i = 0; i < 2; i++) {
         memcpy(moments[i]->W_enc, w->W_enc, (size_t)count * sizeof(float));
