@@ -108,12 +108,16 @@ static orth_status check_writable(const char *path, MPI_Comm comm)
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
     orth_status status = ORTH_OK;
     if (rank == 0) {
-        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-        if (fd < 0)
+        struct stat info;
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+        /* MPI would delete what is no plain file, /dev/null say, and put a file in its place. */
+        if (fd >= 0 && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
+            status = orth_fail(ORTH_ERR_STORAGE, "%s: is no plain file; name another", path);
+        else if (fd < 0)
             status = orth_fail(ORTH_ERR_STORAGE,
                                "%s: cannot be created: %s; check the folder and its permissions",
                                path, strerror(errno));
-        else
+        if (fd >= 0)
             close(fd);
     }
     return orth_agree(comm, status);

@@ -174,6 +174,27 @@ static void add_chunk(const chunk_work *c)
     }
 }
 
+/* The chunk's rows of a gradient that is ready, where none has been added yet: what a chain from 0
+ * over its entries would give. */
+static void copy_ready(const orth_ready_gradient *ready, orth_range rows, int64_t d,
+                       orth_block_gradient *out)
+{
+    int64_t i = 0, end = ready->n_row;
+    while (i < end) {
+        int64_t middle = i + (end - i) / 2;
+        if ((int64_t)ready->index[middle] < rows.begin)
+            i = middle + 1;
+        else
+            end = middle;
+    }
+    for (; i < ready->n_row && (int64_t)ready->index[i] < rows.end; i++) {
+        int64_t at = (int64_t)ready->index[i] - rows.begin;
+        memcpy(out->W_enc + at * d, ready->rows.W_enc + i * d, (size_t)d * sizeof *out->W_enc);
+        memcpy(out->W_dec + at * d, ready->rows.W_dec + i * d, (size_t)d * sizeof *out->W_dec);
+        out->b_enc[at] = ready->rows.b_enc[i];
+    }
+}
+
 void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const orth_branch *branches,
                          int n_branch, orth_range rows, orth_product_scratch *scratch,
                          orth_block_gradient *out)
@@ -185,6 +206,9 @@ void orth_gradient_chunk(const orth_sae *sae, const orth_batch *batch, const ort
     for (int b = 0; b < n_branch; b++) {
         chunk_work c = {sae, batch, branches + b, rows, scratch->gradient + omp_get_thread_num(),
                         out};
-        add_chunk(&c);
+        if (branches[b].ready)
+            copy_ready(branches[b].ready, rows, d, out);
+        else
+            add_chunk(&c);
     }
 }

@@ -63,7 +63,8 @@ static orth_status reconstruct_missing(orth_sae *sae, orth_workspace *w, orth_ph
     ORTH_TRY(orth_encode_select(sae, &w->batch, w->dead.index, w->dead.n_own, &w->encoder,
                                 &w->aux_selection, timer));
     orth_phase_enter(timer, ORTH_PHASE_DECODE);
-    ORTH_TRY(orth_decode(sae, &w->aux_code, &w->products, w->aux_error));
+    orth_compact_begin(sae, &w->dead, &w->compact);
+    ORTH_TRY(orth_compact_decode(sae, &w->compact, &w->aux_code, &w->products, w->aux_error));
     orth_measure_sum(w->residual + at, n_part, d, w->aux_error + at, w->aux_square + first);
     return ORTH_OK;
 }
@@ -139,25 +140,32 @@ static orth_status gather_upstream(const orth_sae *sae, const orth_batch *batch,
                           sae->grid->group);
 }
 
-static orth_status add_branch(const orth_sae *sae, const orth_code *code, float *upstream,
-                              const float *pull, orth_code_transposed *columns, orth_workspace *w)
+static orth_status add_branch(const orth_sae *sae, const orth_code *code, int64_t n_latent,
+                              float *upstream, const float *pull, orth_code_transposed *columns,
+                              orth_workspace *w)
 {
     ORTH_TRY(gather_upstream(sae, &w->batch, upstream));
-    ORTH_TRY(orth_code_transpose(code, orth_range_size(sae->own), columns));
-    w->branches[w->n_branch] = (orth_branch){columns, upstream, pull};
+    ORTH_TRY(orth_code_transpose(code, n_latent, columns));
+    w->branches[w->n_branch] = (orth_branch){columns, upstream, pull, NULL};
     w->bounds[w->n_branch++] = (orth_bound_branch){code, upstream, pull};
     return ORTH_OK;
 }
 
+/* AuxK first: its gradient may be ready before those of the others. */
 static orth_status gather_branches(const orth_sae *sae, orth_workspace *w)
 {
     const float *pull = sae->recipe.afa_coefficient > 0.0 ? w->pull : NULL;
+    int64_t n_own = orth_range_size(sae->own);
     w->n_branch = 0;
-    ORTH_TRY(add_branch(sae, &w->code, w->residual, pull, &w->columns, w));
+    if (w->aux_error && w->dead.n_dead > 0) {
+        ORTH_TRY(add_branch(sae, &w->aux_code, orth_compact_latents(sae, &w->compact), w->aux_error,
+                            NULL, &w->aux_columns, w));
+        orth_compact_gradient(sae, &w->batch, &w->products, &w->compact, w->branches);
+    }
+    ORTH_TRY(add_branch(sae, &w->code, n_own, w->residual, pull, &w->columns, w));
     if (w->multi_residual)
-        ORTH_TRY(add_branch(sae, &w->multi_code, w->multi_residual, NULL, &w->multi_columns, w));
-    if (w->aux_error && w->dead.n_dead > 0)
-        ORTH_TRY(add_branch(sae, &w->aux_code, w->aux_error, NULL, &w->aux_columns, w));
+        ORTH_TRY(
+            add_branch(sae, &w->multi_code, n_own, w->multi_residual, NULL, &w->multi_columns, w));
     return ORTH_OK;
 }
 

@@ -82,6 +82,7 @@ static orth_status create_local(const orth_sae *sae, int64_t n_token, bool train
     if (aux) {
         ORTH_TRY(ORTH_ALLOCATE(n_token * d, "AuxK error", &w->aux_error));
         ORTH_TRY(ORTH_ALLOCATE(n_token, "token norms", &w->aux_square));
+        ORTH_TRY(orth_compact_create(sae, &w->compact));
     }
     ORTH_TRY(ORTH_ALLOCATE(n_token, "AFA gradient", &w->pull));
     ORTH_TRY(orth_dead_create(n_own, &w->dead));
@@ -127,6 +128,7 @@ void orth_workspace_free(orth_workspace *w)
     orth_code_transposed_free(&w->aux_columns);
     orth_product_scratch_free(&w->products);
     orth_dead_free(&w->dead);
+    orth_compact_free(&w->compact);
     orth_learner_free(&w->learner);
     void *blocks[] = {w->residual,     w->multi_residual, w->aux_error, w->pull, w->square,
                       w->multi_square, w->aux_square,     w->factor,    w->sums, w->decoder_norm};

@@ -1,6 +1,7 @@
 # orthant synth: the file holds what was asked for, the same from any number of ranks; bad options
 # are refused with exit code 2, an unwritable place with 4.
 import os
+import stat
 import subprocess
 import tempfile
 import unittest
@@ -76,6 +77,10 @@ class Synth(unittest.TestCase):
             self.refused(["--out", out, "--dtype", "int8"], 2, "int8", "bfloat16", ranks=ranks)
             self.refused(["--out", self.path("no/x.h5")], 4, "no/x.h5", "No such file",
                          ranks=ranks)
+            pipe = self.path("pipe%d" % ranks)
+            os.mkfifo(pipe)
+            self.refused(["--out", pipe], 4, "pipe", ranks=ranks)
+            self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
         self.refused(["--out", out, "--tokens", "-3"], 2, "tokens")
         self.refused(["--out", out, "--noise", "nan"], 2, "noise")
         self.assertFalse(os.path.exists(out))

@@ -162,13 +162,8 @@ typedef struct block {
     float W_enc[LATENTS * WIDTH], W_dec[LATENTS * WIDTH], b_enc[LATENTS];
 } block;
 
-/* The gradient of two branches, the second without a pull and with its own upstream. */
-static void compute_block(fixture *f, orth_range rows, block *out)
+static void add_branches(fixture *f, const orth_branch branches[2], orth_range rows, block *out)
 {
-    orth_code_transposed columns = {0};
-    f->sae.grid = &f->grid;
-    ck_assert(orth_code_transpose(&f->code, f->p.n, &columns) == ORTH_OK);
-    orth_branch branches[2] = {{&columns, f->upstream, f->pull}, {&columns, f->batch.x, NULL}};
     memset(out, 0x7f, sizeof *out); /* what was there before does not matter */
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = rows.begin; i < rows.end; i += ORTH_CHUNK_LATENTS) {
@@ -178,6 +173,17 @@ static void compute_block(fixture *f, orth_range rows, block *out)
         orth_gradient_chunk(&f->sae, &f->batch, branches, 2, (orth_range){i, end}, &f->scratch,
                             &mine);
     }
+}
+
+/* The gradient of two branches, the second without a pull and with its own upstream. */
+static void compute_block(fixture *f, orth_range rows, block *out)
+{
+    orth_code_transposed columns = {0};
+    f->sae.grid = &f->grid;
+    ck_assert(orth_code_transpose(&f->code, f->p.n, &columns) == ORTH_OK);
+    const orth_branch branches[2] = {{&columns, f->upstream, f->pull, NULL},
+                                     {&columns, f->batch.x, NULL, NULL}};
+    add_branches(f, branches, rows, out);
     orth_code_transposed_free(&columns);
 }
 
@@ -310,6 +316,89 @@ START_TEST(the_hash_of_a_code_adds_up)
 }
 END_TEST
 
+/* The code's entries of the listed latents. */
+static void keep_listed(const fixture *f, const orth_dead *dead, orth_code *out)
+{
+    bool listed[LATENTS] = {false};
+    int64_t entries = 0;
+    ck_assert(orth_code_begin(out, f->p.n_token) == ORTH_OK);
+    ck_assert(orth_code_reserve(out, orth_code_entries(&f->code)) == ORTH_OK);
+    for (int64_t i = 0; i < dead->n_own; i++)
+        listed[dead->index[i]] = true;
+    for (int64_t t = 0; t < f->p.n_token; t++) {
+        for (int64_t e = f->code.start[t]; e < f->code.start[t + 1]; e++)
+            if (listed[f->code.latent[e]]) {
+                out->latent[entries] = f->code.latent[e];
+                out->value[entries++] = f->code.value[e];
+            }
+        out->start[t + 1] = entries;
+    }
+    out->n_token = f->p.n_token;
+}
+
+/* Decoding, and the gradient of a first branch, of a code of the dead latents only, which are taken
+ * out or stay; with the fixture's code as the second branch. */
+static void compute_dead(fixture *f, const orth_dead *dead, int64_t capacity, float *decoded,
+                         block *out)
+{
+    orth_code code = {0};
+    orth_compact compact;
+    orth_code_transposed columns = {0}, others = {0};
+    keep_listed(f, dead, &code);
+    ck_assert(orth_compact_create(&f->sae, &compact) == ORTH_OK);
+    ck_assert_int_eq(compact.capacity, LATENTS / ORTH_COMPACT_SHARE);
+    compact.capacity = capacity;
+    orth_compact_begin(&f->sae, dead, &compact);
+    ck_assert(compact.used == (dead->n_own <= capacity));
+    ck_assert(orth_compact_decode(&f->sae, &compact, &code, &f->scratch, decoded) == ORTH_OK);
+    ck_assert(orth_code_transpose(&code, orth_compact_latents(&f->sae, &compact), &columns) ==
+              ORTH_OK);
+    ck_assert(orth_code_transpose(&f->code, f->p.n, &others) == ORTH_OK);
+    orth_branch branches[2] = {{&columns, f->upstream, NULL, NULL},
+                               {&others, f->batch.x, f->pull, NULL}};
+    orth_compact_gradient(&f->sae, &f->batch, &f->scratch, &compact, branches);
+    ck_assert((branches[0].ready != NULL) == compact.used);
+    add_branches(f, branches, (orth_range){0, LATENTS}, out);
+    orth_code_free(&code);
+    orth_code_transposed_free(&columns);
+    orth_code_transposed_free(&others);
+    orth_compact_free(&compact);
+}
+
+static void check_dead(double share, const orth_dead *dead)
+{
+    static block own, other;
+    static float decoded[TOKENS * WIDTH], taken[TOKENS * WIDTH];
+    fixture f = open_fixture(TOKENS, share);
+    f.sae.grid = &f.grid;
+    compute_dead(&f, dead, -1, decoded, &own);
+    compute_dead(&f, dead, LATENTS / ORTH_COMPACT_SHARE, taken, &other);
+    ck_assert(memcmp(decoded, taken, sizeof decoded) == 0);
+    ck_assert(memcmp(&own, &other, sizeof own) == 0);
+    close_fixture(&f);
+}
+
+/* Dead latents that are taken out of the dictionary change no bit: as many as there is room for,
+ * first and last among them; one; none. */
+START_TEST(dead_latents_taken_out)
+{
+    enum { MOST = LATENTS / ORTH_COMPACT_SHARE };
+    uint32_t index[MOST];
+    for (int i = 0; i < MOST; i++)
+        index[i] = (uint32_t)(i * (LATENTS - 1) / (MOST - 1));
+    const orth_dead lists[] = {{.index = index, .n_own = MOST},
+                               {.index = index + 5, .n_own = 1},
+                               {.index = index, .n_own = 0}};
+    for (int threads = 1; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        for (int i = 0; i < N_SHARE; i++)
+            for (int l = 0; l < 3; l++)
+                check_dead(shares[i], lists + l);
+    }
+    omp_set_num_threads(1);
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *suite = suite_create("density");
@@ -320,6 +409,7 @@ static Suite *make(void)
     tcase_add_test(cases, gradients_do_not_depend_on_threads);
     tcase_add_test(cases, transposing_keeps_every_entry_in_order);
     tcase_add_test(cases, the_hash_of_a_code_adds_up);
+    tcase_add_test(cases, dead_latents_taken_out);
     suite_add_tcase(suite, cases);
     return suite;
 }

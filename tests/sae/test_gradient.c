@@ -17,6 +17,7 @@ typedef struct problem {
     bool idle;          ///< some latents have not fired for long
     bool gaps;          ///< tokens of weight zero, and one that is zero
     bool dead_wanted;
+    int64_t period; ///< one latent in so many is weak
 } problem;
 
 #define TOPK .selection = ORTH_SELECT_TOPK
@@ -28,55 +29,90 @@ typedef struct problem {
 #define AUX_NONE .aux = ORTH_AUX_NONE, .aux_k = 3, .dead = ORTH_DEAD_BATCHES
 
 static const problem problems[] = {
-    {"mse", {TOPK, .k = 3, .loss = ORTH_LOSS_MSE, AUX_NONE}, false, false, false},
-    {"mse_scaled", {TOPK, .k = 3, .loss = ORTH_LOSS_MSE_SCALED, AUX_NONE}, false, true, false},
-    {"normalised", {TOPK, .k = 3, .loss = ORTH_LOSS_NORMALISED, AUX_NONE}, false, true, false},
-    {"gao", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE_SCALED, AUX_GAO}, true, false, true},
-    {"gao, gaps", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_GAO}, true, true, true},
-    {"gao, none dead", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_GAO}, false, false, false},
-    {"topafa aux", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_TOPAFA}, true, true, true},
+    {"mse", {TOPK, .k = 3, .loss = ORTH_LOSS_MSE, AUX_NONE}, false, false, false, 4},
+    {"mse_scaled", {TOPK, .k = 3, .loss = ORTH_LOSS_MSE_SCALED, AUX_NONE}, false, true, false, 4},
+    {"normalised", {TOPK, .k = 3, .loss = ORTH_LOSS_NORMALISED, AUX_NONE}, false, true, false, 4},
+    {"gao", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE_SCALED, AUX_GAO}, true, false, true, 4},
+    {"gao, gaps", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_GAO}, true, true, true, 4},
+    {"gao, none dead", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_GAO}, false, false, false, 4},
+    {"topafa aux", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_TOPAFA}, true, true, true, 4},
     {"topafa aux, none dead",
      {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_TOPAFA},
      false,
      false,
-     false},
-    {"topk, afa", {TOPK, .k = 4, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.3, AUX_NONE}, 0, 1, 0},
+     false,
+     4},
+    {"topk, afa",
+     {TOPK, .k = 4, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.3, AUX_NONE},
+     0,
+     1,
+     0,
+     4},
     {"topk, afa, gao",
      {TOPK, .k = 4, .loss = ORTH_LOSS_NORMALISED, .afa_coefficient = 0.3, AUX_GAO},
      true,
      true,
-     true},
+     true,
+     4},
     {"topafa",
      {TOPAFA, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.3, AUX_TOPAFA},
      true,
      true,
-     true},
+     true,
+     4},
     {"topafa raw",
      {TOPAFA, .target = ORTH_TARGET_RAW, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.3, AUX_GAO},
      true,
      false,
-     true},
+     true,
+     4},
     {"batchtopk",
      {BATCHTOPK, .k = 2, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.3, AUX_TOPAFA},
      true,
      true,
-     true},
+     true,
+     4},
     {"multi-topk",
      {TOPK, .k = 2, .multi_k = 4, .loss = ORTH_LOSS_MSE_SCALED, AUX_GAO},
      true,
      true,
-     true},
+     true,
+     4},
     {"multi-topk, afa",
      {TOPK, .k = 3, .multi_k = 100, .loss = ORTH_LOSS_NORMALISED, .afa_coefficient = 0.3,
       AUX_TOPAFA},
      true,
      false,
-     true},
+     true,
+     4},
+    /* At most an eighth of the latents is dead on every rank; on some; on some with tokens of no
+     * weight; one latent, so that most ranks have none. */
+    {"few dead", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_GAO}, true, false, true, 16},
+    {"few dead, topafa",
+     {TOPAFA, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.3, AUX_TOPAFA},
+     true,
+     true,
+     true,
+     16},
+    {"few dead, multi-topk",
+     {TOPK, .k = 2, .multi_k = 4, .loss = ORTH_LOSS_MSE_SCALED, AUX_TOPAFA},
+     true,
+     false,
+     true,
+     16},
+    {"few dead here and there",
+     {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_GAO},
+     true,
+     true,
+     true,
+     8},
+    {"one dead", {TOPK, .k = 2, .loss = ORTH_LOSS_MSE, AUX_TOPAFA}, true, false, true, 37},
     {"all latents",
      {TOPK, .k = 38, .loss = ORTH_LOSS_MSE, .afa_coefficient = 0.1, AUX_NONE},
      0,
      0,
-     0},
+     0,
+     4},
 };
 enum { N_PROBLEM = sizeof problems / sizeof *problems, N_LATENT = 38, WIDTH = 9, TOKENS = 13 };
 
@@ -97,10 +133,10 @@ static orth_recipe recipe_of(const problem *q, const plain *p)
     return r;
 }
 
-/* Every fourth latent is weak, so that it rarely fires, and has been so for long. */
-static bool weak(int64_t latent)
+/* Some latents are weak, so that they rarely fire, and have been so for long. */
+static bool weak(const problem *q, int64_t latent)
 {
-    return latent % 4 == 1;
+    return latent % q->period == 1;
 }
 
 static plain make_plain(const problem *q, int64_t seed)
@@ -108,7 +144,7 @@ static plain make_plain(const problem *q, int64_t seed)
     plain p = plain_create(N_LATENT, WIDTH, TOKENS);
     plain_random(&p, seed);
     for (int64_t i = 0; i < p.n; i++)
-        for (int64_t j = 0; weak(i) && j < p.d; j++) {
+        for (int64_t j = 0; weak(q, i) && j < p.d; j++) {
             p.W_enc[i * p.d + j] *= 0.05f;
             p.b_enc[i] = 0.02f;
         }
@@ -174,6 +210,42 @@ static void check_report(const orth_step_report *report, const plain *p, const s
     }
 }
 
+/* A model that has made one step. */
+static void step_once(const problem *q, const plain *p, const slope *s, int n_group, int n_shard,
+                      bool compact, rig *r, orth_step_report *report)
+{
+    rig_open(p, s->recipe, n_group, n_shard, r);
+    r->sae.mse_scale = s->mse_scale;
+    for (int64_t i = r->sae.own.begin; i < r->sae.own.end; i++)
+        r->sae.steps_since_fired[i - r->sae.own.begin] = q->idle && weak(q, i) ? 100 : 1;
+    if (!compact)
+        r->workspace.compact.capacity = -1;
+    rig_load(p, r);
+    orth_step_options options = {.rate = 1e-3, .fvu = true};
+    ck_agree(orth_step(&r->sae, &r->workspace, &options, NULL, report) == ORTH_OK);
+}
+
+static bool same(const float *a, const float *b, int64_t n)
+{
+    return memcmp(a, b, (size_t)n * sizeof *a) == 0;
+}
+
+/* Dead latents taken out of the dictionary, or not, are the same bits. */
+static void check_compact(const problem *q, const plain *p, const slope *s, const rig *r)
+{
+    rig other;
+    orth_step_report report;
+    bool few = r->workspace.dead.n_own <= orth_range_size(r->sae.own) / ORTH_COMPACT_SHARE;
+    step_once(q, p, s, r->grid.n_group, r->grid.n_shard, false, &other, &report);
+    const orth_params *a = &r->sae.moment1, *b = &other.sae.moment1;
+    int64_t n = orth_range_size(r->sae.own), part = orth_range_size(r->sae.part) * p->d;
+    if (s->n_dead > 0 && s->recipe->aux != ORTH_AUX_NONE)
+        ck_agree(r->workspace.compact.used == few && !other.workspace.compact.used);
+    ck_agree(same(a->W_enc, b->W_enc, part) && same(a->W_dec, b->W_dec, part));
+    ck_agree(same(a->b_enc, b->b_enc, n) && same(a->b_dec, b->b_dec, p->d));
+    rig_close(&other);
+}
+
 static void check_grid(const problem *q, const plain *p, const slope *s, const double *gradient,
                        int n_group, int n_shard)
 {
@@ -181,15 +253,10 @@ static void check_grid(const problem *q, const plain *p, const slope *s, const d
     orth_step_report report;
     char name[100];
     snprintf(name, sizeof name, "%s on %d x %d", q->name, n_group, n_shard);
-    rig_open(p, s->recipe, n_group, n_shard, &r);
-    r.sae.mse_scale = s->mse_scale;
-    for (int64_t i = r.sae.own.begin; i < r.sae.own.end; i++)
-        r.sae.steps_since_fired[i - r.sae.own.begin] = q->idle && weak(i) ? 100 : 1;
-    rig_load(p, &r);
-    orth_step_options options = {.rate = 1e-3, .fvu = true};
-    ck_agree(orth_step(&r.sae, &r.workspace, &options, NULL, &report) == ORTH_OK);
+    step_once(q, p, s, n_group, n_shard, true, &r, &report);
     check_gradient(&r, p, gradient, name);
     check_report(&report, p, s, gradient, name);
+    check_compact(q, p, s, &r);
     rig_close(&r);
 }
 
@@ -203,7 +270,7 @@ START_TEST(gradients_are_slopes_of_the_loss)
     slope s;
     double *gradient = calloc((size_t)slope_size(&p), sizeof *gradient);
     for (int64_t i = 0; i < p.n; i++)
-        idle[i] = q->idle && weak(i);
+        idle[i] = q->idle && weak(q, i);
     slope_begin(&p, &recipe, recipe.loss == ORTH_LOSS_MSE_SCALED ? 2.5 : 1.0, idle, &s);
     ck_agree((s.n_dead > 0) == q->dead_wanted);
     slope_gradient(&p, &s, gradient);

@@ -5,6 +5,7 @@
 #include <orthant/sae/batch.h>
 #include <orthant/sae/bound.h>
 #include <orthant/sae/code.h>
+#include <orthant/sae/compact.h>
 #include <orthant/sae/dead.h>
 #include <orthant/sae/decode.h>
 #include <orthant/sae/encode.h>
@@ -25,6 +26,7 @@ typedef struct orth_workspace {
     orth_code_transposed columns, multi_columns, aux_columns;
     orth_product_scratch products;
     orth_dead dead;
+    orth_compact compact; ///< AuxK's few dead latents
     orth_learner learner;
     float *residual;       ///< (n_token, d_model) x_hat - x of the own tokens (batch.part), then
                            ///< the gradient to x_hat of all
