@@ -74,8 +74,9 @@ static orth_status make_and_tell(const orth_call *call, orth_config *config, ort
         status = orth_config_load(orth_call_argument(call, 0), overrides, n_override, config);
     if (status == ORTH_OK)
         status = orth_plan_make(config, &how, &plan);
-    ORTH_TRY(orth_agree(world, status));
-    status = tell(&plan, file, orth_call_text(call, "json") != NULL, rank, world);
+    status = orth_agree(world, status);
+    if (status == ORTH_OK)
+        status = tell(&plan, file, orth_call_text(call, "json") != NULL, rank, world);
     /* What does not fit is told as well, and then refused. */
     if (status == ORTH_OK)
         status = orth_plan_check(&plan);

@@ -12,8 +12,8 @@
 
 enum { SCREEN_WIDEST = 1 << 16 };
 
-/* Sums of squares in fp32 are off by less than 2^-10 of themselves up to d = 2^16; squares that
- * underflow add less than 2^-60 d to a norm. */
+/* The sum of squares is at most 1 + 2^-8 times what fp32 makes of it: up to d = 2^16 roundings,
+ * each below 2^-24 of it. Squares that underflow add less than 2^-60 d to a norm. */
 static inline float screen_norm(float sum_of_squares, int64_t d)
 {
     return sqrtf(sum_of_squares) * (1.0f + 0x1p-9f) + (float)d * 0x1p-60f;

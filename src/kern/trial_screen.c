@@ -27,7 +27,7 @@ static orth_status screen_open(orth_trial *t)
 {
     const orth_screen *screen = screen_of(t);
     int64_t d = t->sizes.d_model;
-    if (!screen || !screen->faster)
+    if (!screen || !screen->faster || d > screen->widest)
         return ORTH_OK;
     int64_t row = screen->row_bytes(d) / (int64_t)sizeof(float);
     int64_t x = panels(t->sizes.n_token, screen->panel_tokens) * screen->panel_tokens;

@@ -85,6 +85,12 @@ void orth_grid_free(orth_grid *grid)
     grid->size = 0;
 }
 
+orth_status orth_grid_agree_threads(orth_grid *grid, int threads)
+{
+    grid->threads = threads;
+    return orth_allreduce(&grid->threads, 1, MPI_INT, MPI_MAX, grid->world);
+}
+
 orth_range orth_grid_latents(const orth_grid *grid, int64_t n_latent)
 {
     return orth_partition(n_latent, grid->n_shard, grid->shard_index);

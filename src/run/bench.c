@@ -2,6 +2,7 @@
 #include "bench_parts.h"
 
 #include <orthant/base/log.h>
+#include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
@@ -42,7 +43,8 @@ static orth_status make_grid(MPI_Comm world, orth_bench_report *report, orth_gri
                               &n_group, &n_shard));
     o->n_group = n_group;
     o->n_shard = n_shard;
-    return orth_grid_create(world, n_group, n_shard, grid);
+    ORTH_TRY(orth_grid_create(world, n_group, n_shard, grid));
+    return orth_grid_agree_threads(grid, orth_threads_count());
 }
 
 static orth_status measure(const orth_grid *grid, int64_t alone, orth_bench_report *report)

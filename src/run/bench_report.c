@@ -48,21 +48,22 @@ static double select_time(const orth_bench_report *report, orth_selection_kind s
     return step ? step->phase[ORTH_PHASE_SELECT] * GIGA / values_of(step) : NAN;
 }
 
+/* The token groups share the rows among them, */
 static double update_rate(const orth_bench_report *report)
 {
     const orth_bench_step *step = find_step(report, ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO);
     if (!step)
         return NAN;
-    return 48.0 * (double)step->n_latent * (double)step->d_model * (double)report->options.n_group /
-           step->phase[ORTH_PHASE_UPDATE];
+    return 48.0 * (double)step->n_latent * (double)step->d_model / step->phase[ORTH_PHASE_UPDATE];
 }
 
+/* and the ranks of a group its tokens. */
 static double elementwise_rate(const orth_bench_report *report)
 {
     const orth_bench_step *step = find_step(report, ORTH_SELECT_TOPK, ORTH_ENCODE_AUTO);
     if (!step)
         return NAN;
-    return 32.0 * (double)step->batch * (double)step->d_model * (double)report->options.n_shard /
+    return 32.0 * (double)step->batch * (double)step->d_model /
            (step->phase[ORTH_PHASE_EXCHANGE] + step->phase[ORTH_PHASE_LOSS] +
             step->phase[ORTH_PHASE_OTHER]);
 }

@@ -252,14 +252,15 @@ static orth_status run_step(stage *s, orth_phase_timer *timer, double *seconds, 
 
 /* ---- the steps ---- */
 
-/* Weights and moments read and written, W_enc read by the encoder, W_dec by decoder and gradient,
- * four arrays of the batch written and read, and a code's entries by rows and by columns. */
+/* Weights and moments read and written by one rank of all that have them, W_enc read by the
+ * encoder, W_dec by decoder and gradient, four arrays of the batch written and read, and a code's
+ * entries by rows and by columns. */
 static double bytes_moved(const orth_grid *grid, const orth_bench_step *step)
 {
-    double weights = (double)step->n_latent * (double)step->d_model * 4.0 * grid->n_group;
+    double weights = (double)step->n_latent * (double)step->d_model * 4.0;
     double tokens = (double)step->batch * (double)step->d_model * 4.0 * grid->n_shard;
     double entries = step->density * (double)step->n_latent * (double)step->batch;
-    return 15.0 * weights + 8.0 * tokens + 32.0 * entries;
+    return (12.0 + 3.0 * grid->n_group) * weights + 8.0 * tokens + 32.0 * entries;
 }
 
 /* The median of each phase over the repetitions, in proportion so that they add up to the step's.

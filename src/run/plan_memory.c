@@ -55,14 +55,15 @@ static void note(void *context, const char *what, int64_t bytes)
 }
 
 /* The place of rank 0, whose parts are the largest, without its communicators. */
-static orth_grid grid_of(int n_group, int n_shard)
+static orth_grid grid_of(int n_group, int n_shard, int threads)
 {
     return (orth_grid){.world = MPI_COMM_SELF,
                        .group = MPI_COMM_SELF,
                        .peers = MPI_COMM_SELF,
                        .size = n_group * n_shard,
                        .n_group = n_group,
-                       .n_shard = n_shard};
+                       .n_shard = n_shard,
+                       .threads = threads};
 }
 
 /* What is allocated: the model, and the buffers of a step, without AuxK and a clip norm, and with
@@ -212,7 +213,7 @@ static void add_codes(const orth_plan_problem *p, const orth_grid *grid, orth_pl
 orth_status orth_plan_memory_of(const orth_plan_problem *p, int n_group, int n_shard,
                                 orth_plan_memory *out)
 {
-    orth_grid grid = grid_of(n_group, n_shard);
+    orth_grid grid = grid_of(n_group, n_shard, p->options.threads);
     orth_plan_memory m = {.aux_block = 0};
     counts c;
     ORTH_TRY(count_all(p, &grid, &c, &m));

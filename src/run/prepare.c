@@ -76,7 +76,8 @@ static orth_status create_grid(orth_trainer *t, const orth_recipe *recipe, MPI_C
     ORTH_MPI(MPI_Comm_size(world, &size));
     ORTH_TRY(orth_grid_choose(size, recipe->n_latent, recipe->batch, t->config.grid_n_group,
                               t->config.grid_n_shard, &n_group, &n_shard));
-    return orth_grid_create(world, n_group, n_shard, &t->grid);
+    ORTH_TRY(orth_grid_create(world, n_group, n_shard, &t->grid));
+    return orth_grid_agree_threads(&t->grid, orth_threads_count());
 }
 
 static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)

@@ -3,7 +3,6 @@
 #include <orthant/base/memory.h>
 #include <orthant/par/collective.h>
 
-#include <omp.h>
 #include <string.h>
 
 enum {
@@ -43,11 +42,11 @@ static int64_t chunk_floats(const orth_sae *sae, const orth_buckets *buckets)
 
 static void choose_sizes(const orth_sae *sae, orth_buckets *out)
 {
-    int64_t groups = sae->grid->n_group, threads = omp_get_max_threads();
+    int64_t groups = sae->grid->n_group;
     int64_t n_own = orth_range_size(sae->own), largest = orth_partition_largest(n_own, groups);
     out->chunk = chunk_rows(sae->grid, n_own);
     int64_t wanted = orth_partition_largest(BUCKET_LATENTS, out->chunk * groups);
-    int64_t busy = orth_partition_largest(threads, groups);
+    int64_t busy = orth_partition_largest(sae->grid->threads, groups);
     int64_t most = orth_partition_largest(largest, out->chunk);
     out->per_part = wanted > busy ? wanted : busy;
     if (out->per_part > most)

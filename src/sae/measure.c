@@ -6,7 +6,7 @@
 #include <math.h>
 #include <omp.h>
 
-/* Interleaved partial sums, added in a fixed order, as in kern/norm.h; columns of a strip. */
+/* Interleaved partial sums, added in a fixed order, as in kern/passes.h; columns of a strip. */
 enum { LANES = 8, STRIP = 32 };
 
 void orth_measure_norms(const float *rows, int64_t n_row, int64_t d, double *norm)

@@ -125,6 +125,11 @@ class Bench(Case):
                          {"transpose, k", "transpose, 18 %", "transpose, 50 %"})
         self.assertEqual(found["series"], [])
 
+    def test_a_checkpoint_of_two_groups(self):
+        """Each writes the moments of its part of the shard."""
+        found, _ = self.bench("--grid", "2x1", "--only", "checkpoint", ranks=2)
+        self.assertGreater(found["checkpoint"]["checkpoint_gbs"], 0)
+
     def test_parts(self):
         for part in PARTS:
             found, result = self.bench("--only", part, "--quiet")

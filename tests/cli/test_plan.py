@@ -106,6 +106,24 @@ class Bytes(Plan):
         config = self.configure(loss__multi_k=4, train__lr=1e-7)
         self.check(config, (1, 2), "multi", bound=True)
 
+    def test_batchtopk(self):
+        config = self.configure(model__selection="batchtopk")
+        for grid in ((1, 2), (2, 1)):
+            self.check(config, grid, f"{grid}")
+
+    def test_screening(self):
+        """Bounds are exchanged too; how many of them and of candidates there are is the data's."""
+        config = self.configure(compute__encode="bf16")
+        plan, _ = self.plan(2, "--set", *self.grid_words((1, 2)), config=config)
+        self.assertEqual(plan["encode"], "bf16")
+        for rank, calls in enumerate(self.per_step(config, (1, 2), "screening")):
+            step = plan["bytes_by_rank"][rank]["step"]
+            free = calls["group", "point"]
+            most = step["candidates"]["group"] + step["bounds"]["group"] - step["cuts"]["group"]
+            self.assertEqual(sum(calls.values()) - free, step["total"] - most)
+            self.assertLessEqual(free, most)
+            self.assertGreater(free, most / 3)
+
     def test_topafa(self):
         """How many rounds the search needs and how many entries are judged is the data's; all else
         is exact, and one round is the least."""

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { D_MAX = 400, ROWS = 40, LATENTS = 70 };
+enum { D_MAX = 400, ROWS = 40, LATENTS = 70, WIDEST = 1 << 16 };
 
 typedef struct operands {
-    float x[ROWS * D_MAX];
-    float w[LATENTS * D_MAX];
+    float x[WIDEST]; ///< (ROWS, d), or one row
+    float w[WIDEST]; ///< (LATENTS, d), or one row
     float bias[LATENTS];
 } operands;
 
@@ -272,6 +272,25 @@ START_TEST(bounds_hold_for_any_rows)
 }
 END_TEST
 
+START_TEST(the_widest_rows_fit)
+{
+    const orth_kernels *sets[KERNEL_SETS];
+    operands *o = make_operands(11, PLAIN, PLAIN);
+    fill_random(12, WIDEST, o->x);
+    fill_random(13, WIDEST, o->w);
+    for (int s = 0; s < kernel_sets(sets); s++) {
+        const orth_screen *screens[] = {sets[s]->screen_bf16, sets[s]->screen_int8};
+        for (int i = 0; i < 2; i++) {
+            double looseness;
+            ck_assert_int_le(screens[i]->widest, WIDEST);
+            ck_assert_int_eq(
+                broken_bounds(sets[s], screens[i], o, screens[i]->widest, 1, 1, &looseness), 0);
+        }
+    }
+    free(o);
+}
+END_TEST
+
 START_TEST(listed_latents_have_the_bits_of_the_chain)
 {
     static const int64_t widths[] = {1, 15, 16, 17, 100, 384};
@@ -350,6 +369,7 @@ static Suite *make(void)
     tcase_add_test(cases, bounds_hold_for_any_rows);
     tcase_add_test(cases, second_stages_hold_for_any_rows);
     tcase_add_test(cases, rows_that_are_not_finite_are_kept);
+    tcase_add_test(cases, the_widest_rows_fit);
     tcase_add_test(cases, listed_latents_have_the_bits_of_the_chain);
     tcase_add_test(cases, cuts_keep_whatever_may_be_selected);
     suite_add_tcase(suite, cases);

@@ -32,12 +32,14 @@ START_TEST(test_every_trial_runs)
     const orth_trial_sizes sizes[] = {
         {.n_token = 1, .n_latent = 32, .d_model = 1, .k = 1, .bytes = 64, .operations = 1.0},
         {.n_token = 37, .n_latent = 131, .d_model = 67, .k = 5, .bytes = 9001, .operations = 1e5},
-        {.n_token = 50,
-         .n_latent = 300,
-         .d_model = 200,
-         .k = 300,
-         .bytes = 70001,
-         .operations = 1}};
+        {.n_token = 50, .n_latent = 300, .d_model = 200, .k = 300, .bytes = 70001, .operations = 1},
+        /* Wider than some low precision allows. */
+        {.n_token = 5,
+         .n_latent = 33,
+         .d_model = (1 << 16) + 1,
+         .k = 3,
+         .bytes = 64,
+         .operations = 1.0}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         run_all(&sizes[i]);
 }

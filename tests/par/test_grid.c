@@ -59,6 +59,8 @@ static void check_grid(int n_group, int n_shard)
     ck_agree(grid.group_index * n_shard + grid.shard_index == rank);
     ck_agree(group_size == n_shard && group_rank == grid.shard_index);
     ck_agree(peers_size == n_group && peers_rank == grid.group_index);
+    ck_agree(grid.threads == 0);
+    ck_agree(orth_grid_agree_threads(&grid, 3 + rank) == ORTH_OK && grid.threads == 2 + size);
     int topology = 0;
     MPI_Topo_test(grid.world, &topology);
     ck_agree(topology == MPI_UNDEFINED);

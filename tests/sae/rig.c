@@ -2,6 +2,7 @@
 
 #include "check_mpi.h"
 
+#include <orthant/kern/threads.h>
 #include <orthant/par/collective.h>
 
 #include <string.h>
@@ -33,6 +34,7 @@ void rig_open(const plain *p, const orth_recipe *recipe, int n_group, int n_shar
 {
     memset(r, 0, sizeof *r);
     ck_agree(orth_grid_create(MPI_COMM_WORLD, n_group, n_shard, &r->grid) == ORTH_OK);
+    ck_agree(orth_grid_agree_threads(&r->grid, orth_threads_count()) == ORTH_OK);
     ck_agree(orth_sae_create(&r->grid, recipe, p->d, true, &r->sae) == ORTH_OK);
     rig_set_weights(p, r);
     ck_agree(orth_workspace_create(&r->sae, p->n_token, true, &r->workspace) == ORTH_OK);

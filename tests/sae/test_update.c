@@ -154,6 +154,14 @@ static bool peers_agree(const rig *r, const plain *p)
     return same;
 }
 
+/* What decides whether a gradient is held must not differ: ranks would wait for each other. */
+static bool equal_everywhere(double value)
+{
+    double ends[2] = {value, -value};
+    MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    return ends[0] == -ends[1];
+}
+
 /* Adam's step from the moments that the program has itself: its error is not that of the gradient,
  * which a division by a small sqrt(v) would magnify. */
 static void expect_weights(const rig *r, const plain *p, double rate, expected *x)
@@ -201,6 +209,7 @@ static void check_steps(const orth_recipe *recipe, double mse_scale, int n_group
         ck_agree(peers_agree(&r, &p));
         expect_weights(&r, &p, rate, &x);
         ck_agree(recipe->clip == 0.0 || r.workspace.bound >= report.grad_norm);
+        ck_agree(equal_everywhere(r.workspace.bound) && equal_everywhere(report.grad_norm));
         double offs[] = {fabs(report.grad_norm / x.norm - 1.0), off(&r, &p, &r.sae.moment1, x.m),
                          off(&r, &p, &r.sae.moment2, x.v), off(&r, &p, &r.sae.weights, x.w),
                          recipe->ema > 0.0 ? off(&r, &p, &r.sae.average, x.e) : 0.0};
@@ -336,6 +345,11 @@ static void check_passes(const plain *p, orth_recipe *recipe, int n_group)
         }
         rig_close(&held.r);
     }
+    /* Nodes differ in their processors. */
+    recipe->clip = 0.0;
+    run_steps(p, recipe, n_group, 1 + 2 * (once.r.grid.group_index % 2), &again);
+    ck_agree(same_outcome(&once, &again));
+    rig_close(&again.r);
     rig_close(&once.r);
 }
 

@@ -21,6 +21,7 @@ typedef struct orth_grid {
     int n_shard;
     int group_index;
     int shard_index;
+    int threads; ///< the most that any rank has; 0 before orth_grid_agree_threads
 } orth_grid;
 
 /**
@@ -40,6 +41,10 @@ orth_status orth_grid_choose(int size, int64_t n_latent, int64_t batch, int64_t 
 
 /** Free the communicators. Collective. A zeroed grid is allowed. */
 void orth_grid_free(orth_grid *grid);
+
+/** Set grid->threads, from which sizes follow that all ranks must choose alike: nodes differ in
+ * their processors. `threads` are this rank's. Collective over the grid. */
+orth_status orth_grid_agree_threads(orth_grid *grid, int threads);
 
 /** The latents of `n_latent` that this rank owns. */
 orth_range orth_grid_latents(const orth_grid *grid, int64_t n_latent);

@@ -29,8 +29,8 @@ void orth_learner_free(orth_learner *learner);
  * Gradient, its sum over the token groups, and the update of every parameter in the recipe's order
  * (RECIPES, the update): for `gao` W_dec rows are normalised, the gradient projected off them, then
  * clip, EMA, Adam; for `topafa` clip, projection off the normalised rows, Adam; for `none` clip,
- * Adam. learner->b_dec holds the sum of the upstream gradients of this token group for the decoder
- * bias. `rate` is the learning rate of this step.
+ * Adam. learner->b_dec holds the sum of the upstream gradients of the own tokens (orth_batch.part)
+ * for the decoder bias. `rate` is the learning rate of this step.
  *
  * `bound` is not below the gradient's norm, and the same on all ranks (orth_gradient_bound;
  * INFINITY: nothing known). Where it shows that the clip does not bind, a chunk of latents is

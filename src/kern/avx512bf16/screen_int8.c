@@ -92,7 +92,7 @@ static void pack(const float *rows, const uint32_t *index, int64_t count, int wi
                  uint32_t flip, uint32_t *panel, const orth_screen_rows *out)
 {
     int8_t steps[INT8_WIDEST + 64];
-    memset(steps + d / 64 * 64, 0, 128);
+    memset(steps + d / 64 * 64, 0, 64);
     if (count < width)
         memset(panel, 0, (size_t)(int8_row_bytes(d) * width));
     for (int64_t r = 0; r < width; r++) {
