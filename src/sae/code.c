@@ -46,17 +46,16 @@ orth_status orth_code_reserve(orth_code *code, int64_t entries)
 }
 
 /* Scratch: counts of each thread's tokens, later a place for each token. */
-static orth_status reserve_transposed(orth_code_transposed *out, int64_t n_latent, int64_t n_token,
-                                      int64_t entries, int threads)
+static orth_status reserve_transposed(orth_code_transposed *out, int64_t n_latent, int64_t entries,
+                                      int64_t places)
 {
     if (n_latent > out->latent_capacity || !out->start) {
         ORTH_TRY(grow((void **)&out->start, n_latent + 1, sizeof *out->start, "transposed codes"));
         out->latent_capacity = n_latent;
     }
-    int64_t count = threads * (n_latent > n_token ? n_latent : n_token) + 1;
-    if (count > out->place_capacity || !out->place) {
-        ORTH_TRY(grow((void **)&out->place, count, sizeof *out->place, "transposed codes"));
-        out->place_capacity = count;
+    if (places > out->place_capacity || !out->place) {
+        ORTH_TRY(grow((void **)&out->place, places, sizeof *out->place, "transposed codes"));
+        out->place_capacity = places;
     }
     if (entries > out->capacity || !out->token) {
         int64_t capacity = entries + entries / 4 + 1024;
@@ -68,21 +67,21 @@ static orth_status reserve_transposed(orth_code_transposed *out, int64_t n_laten
 }
 
 /* Where each latent's entries begin. */
-static void count_entries(const orth_code *code, int64_t n_latent, int parts,
+static void count_entries(const orth_code *code, int64_t n_latent, int64_t parts,
                           orth_code_transposed *out)
 {
     const int64_t *start = code->start;
     int64_t n_token = code->n_token, place = 0;
     memset(out->place, 0, (size_t)(parts * n_latent) * sizeof *out->place);
 #pragma omp parallel for schedule(static, 1)
-    for (int p = 0; p < parts; p++) {
+    for (int64_t p = 0; p < parts; p++) {
         int64_t *count = out->place + p * n_latent;
         for (int64_t e = start[n_token * p / parts]; e < start[n_token * (p + 1) / parts]; e++)
             count[code->latent[e]]++;
     }
     for (int64_t i = 0; i < n_latent; i++) {
         out->start[i] = place;
-        for (int p = 0; p < parts; p++)
+        for (int64_t p = 0; p < parts; p++)
             place += out->place[p * n_latent + i];
     }
     out->start[n_latent] = place;
@@ -148,9 +147,13 @@ orth_status orth_code_transpose(const orth_code *code, int64_t n_latent, orth_co
 {
     int parts = omp_get_max_threads();
     int64_t entries = orth_code_entries(code), n_token = code->n_token;
-    ORTH_TRY(reserve_transposed(out, n_latent, n_token, entries, parts));
+    /* Counts of more parts would cost more to add up than they save. */
+    int64_t counted = entries / (4 * n_latent + 1) + 1;
+    counted = counted < parts ? counted : parts;
+    int64_t places = counted * n_latent > parts * n_token ? counted * n_latent : parts * n_token;
+    ORTH_TRY(reserve_transposed(out, n_latent, entries, places + 1));
     out->n_latent = n_latent;
-    count_entries(code, n_latent, parts, out);
+    count_entries(code, n_latent, counted, out);
     /* A visit of a token should find some entries. */
     int64_t block = entries > 0 ? VISITED * n_latent * n_token / entries : 1;
     block = block < LEAST_BLOCK ? LEAST_BLOCK : block > MOST_BLOCK ? MOST_BLOCK : block;

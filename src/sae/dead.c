@@ -9,9 +9,13 @@
 /* A latent counts as fired above this value in Gao et al.'s code. */
 static const float FIRED_ABOVE = 1e-3f;
 
+/* Threads that mark flags of their own; more would only take memory. */
+enum { MOST_PARTS = 8 };
+
 orth_status orth_dead_create(int64_t n_own, orth_dead *out)
 {
-    orth_dead dead = {.parts = omp_get_max_threads()};
+    int threads = omp_get_max_threads();
+    orth_dead dead = {.parts = threads < MOST_PARTS ? threads : MOST_PARTS};
     orth_status status = ORTH_ALLOCATE(dead.parts * n_own, "dead latents", &dead.fired);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(n_own, "dead latents", &dead.index);

@@ -26,8 +26,10 @@ static int64_t block_tokens(int64_t bytes, int64_t capacity, int64_t n_token)
     int64_t block = bytes / (capacity * (int64_t)sizeof(uint64_t));
     if (n_token < 1)
         n_token = 1;
-    if (block < BLOCK_LEAST)
-        block = BLOCK_LEAST;
+    /* The widest shards have so many candidates that a few tokens must do. */
+    int64_t least = bytes < capacity * BLOCK_LEAST ? BLOCK_UNIT : BLOCK_LEAST;
+    if (block < least)
+        block = least;
     if (block > BLOCK_MOST)
         block = BLOCK_MOST;
     /* Blocks of equal size: none that packs all latents for a few tokens. */

@@ -94,8 +94,8 @@ static orth_status choose_screen(const orth_sae *sae, orth_workspace *w)
 {
     const orth_recipe *recipe = &sae->recipe;
     int64_t largest = orth_partition_largest(recipe->n_latent, sae->grid->n_shard);
-    int64_t k = recipe->multi_k > 1 ? recipe->k * recipe->multi_k : recipe->k;
-    const orth_screen *screen = orth_encode_screen(sae, recipe->selection, k, largest);
+    describe_selection(sae, w);
+    const orth_screen *screen = orth_encode_screen(sae, recipe->selection, w->selection.k, largest);
     int32_t everywhere = screen != NULL;
     ORTH_TRY(orth_allreduce(&everywhere, 1, MPI_INT32_T, MPI_MIN, sae->grid->world));
     w->encoder.screen = everywhere ? screen : NULL;

@@ -26,7 +26,7 @@ typedef struct orth_code_transposed {
     float *value;
     int64_t capacity;
     int64_t latent_capacity;
-    int64_t *place; ///< scratch: (threads, n_latent), then (threads, n_token)
+    int64_t *place; ///< scratch: (parts, n_latent), then (threads, n_token)
     int64_t place_capacity;
 } orth_code_transposed;
 
