@@ -335,7 +335,7 @@ static void encode_pass(const pass *p)
 #pragma omp for schedule(static)
             for (int64_t at = 0; at < count; at += p->panel_latents)
                 pack_latents(p, first, count, at);
-#pragma omp for schedule(dynamic, 4)
+#pragma omp for schedule(dynamic, 1)
             for (int64_t token = 0; token < p->n_slot; token += p->panel_tokens)
                 for (int64_t at = 0; at < count; at += step)
                     tile(p, token, first, at, smaller(step, count - at));
