@@ -10,6 +10,18 @@ static const double MIB = 1024.0 * 1024.0;
 
 /* ---- text ---- */
 
+static void print_density(const orth_plan_problem *p, FILE *out)
+{
+    double n = (double)p->config.recipe.n_latent;
+    if (p->config.recipe.selection != ORTH_SELECT_TOPAFA)
+        return;
+    if (p->options.density > 0.0)
+        fprintf(out, "density       %.3g %% (--density)\n", 100.0 * p->options.density);
+    else
+        fprintf(out, "density       %.3g %% for time, %.3g %% for memory (assumed; --density)\n",
+                100.0 * p->entries / n, 100.0 * p->most_entries / n);
+}
+
 static void print_problem(const orth_plan *plan, FILE *out)
 {
     const orth_plan_problem *p = &plan->problem;
@@ -19,6 +31,7 @@ static void print_problem(const orth_plan *plan, FILE *out)
             "model         %s, %" PRId64 " latents of %" PRId64
             " values, %.0f of them for a token\n",
             orth_selection_names[r->selection], r->n_latent, p->d_model, p->entries);
+    print_density(p, out);
     fprintf(out, "run           %" PRId64 " steps of %" PRId64 " tokens\n", p->steps, r->batch);
     fprintf(out, "encoder       %s\n",
             orth_encode_names[plan->layouts[plan->chosen].memory.encode]);
@@ -120,11 +133,15 @@ static json_t *problem_json(const orth_plan *plan)
     const orth_plan_problem *p = &plan->problem;
     const orth_recipe *r = &p->config.recipe;
     const orth_plan_options *o = &p->options;
-    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:f,s:i,s:i,s:i}", "selection",
+    double n = (double)r->n_latent;
+    bool assumed = r->selection == ORTH_SELECT_TOPAFA && !(o->density > 0.0);
+    json_t *density = json_pack("{s:f,s:f,s:b}", "time", p->entries / n, "memory",
+                                p->most_entries / n, "assumed", assumed);
+    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:f,s:o,s:i,s:i,s:i}", "selection",
                      orth_selection_names[r->selection], "n_latent", (json_int_t)r->n_latent,
                      "d_model", (json_int_t)p->d_model, "batch", (json_int_t)r->batch, "steps",
-                     (json_int_t)p->steps, "entries", p->entries, "ranks", o->ranks,
-                     "ranks_per_node", o->ranks_per_node, "threads", o->threads);
+                     (json_int_t)p->steps, "entries", p->entries, "density", density, "ranks",
+                     o->ranks, "ranks_per_node", o->ranks_per_node, "threads", o->threads);
 }
 
 static json_t *memory_json(const orth_plan *plan, const orth_plan_memory *m)

@@ -230,7 +230,11 @@ class Answers(Plan):
             done = support.run(["train", config, "--set", f"run.dir={run}"], ranks)
             self.check_success(done)
             words = f"grid {plan['grid']['n_group']} x {plan['grid']['n_shard']} (groups"
-            self.assertTrue([line for line in done.lines if words in line], done.stderr)
+            said = [line for line in done.lines if words in line]
+            self.assertTrue(said, done.stderr)
+            self.assertRegex(said[0], rf", encode {plan['encode']}; memory of a rank at most about "
+                                      r"\d+ MiB$")
+            self.assertRegex(done.stderr, r"orthant: peak memory of a rank \d+ MiB")
 
     def test_checkpoint_size(self):
         config = self.configure(train__ema=0.9)
@@ -272,6 +276,28 @@ class Answers(Plan):
         self.assertAlmostEqual(first["time"]["run"],
                                2 * first["time"]["step"] + first["time"]["checkpoint"])
 
+    def test_density(self):
+        """Without --density topafa's memory is judged at the density that training starts with."""
+        config = self.configure(model__selection="topafa", aux__variant="none")
+        bench = self.write_bench()
+        assumed, done = self.plan(1, "--bench", bench, config=config)
+        self.assertIn("density       18 % for time, 50 % for memory (assumed; --density)\n",
+                      done.stdout)
+        self.assertEqual(assumed["problem"]["density"],
+                         {"time": 0.18, "memory": 0.5, "assumed": True})
+        for density in 0.18, 0.5:
+            plan, done = self.plan(1, "--bench", bench, "--density", density, config=config)
+            self.assertIn(f"density       {100 * density:.0f} % (--density)\n", done.stdout)
+            self.assertEqual(plan["problem"]["density"],
+                             {"time": density, "memory": density, "assumed": False})
+            same = plan["time"]["phase"], plan["memory"]["codes"]
+            wanted = assumed["time"]["phase"], assumed["memory"]["codes"]
+            self.assertEqual([a == b for a, b in zip(same, wanted)],
+                             [density == 0.18, density == 0.5])
+        plan, done = self.plan(1, config=self.configure())
+        self.assertNotIn("density", done.stdout)
+        self.assertEqual(plan["problem"]["density"]["time"], 5 / LATENTS)
+
     def test_network(self):
         """Between nodes bytes go over the network that the ranks of a node share."""
         config = self.configure()
@@ -287,7 +313,7 @@ class Answers(Plan):
         plan, _ = self.plan(1, "--d-model", 64, config=config)
         self.assertEqual(plan["problem"]["n_latent"], 1024)
         done = support.run(["plan", config, "--ranks", 1], cwd=self.folder)
-        self.check_failure(done, 3, "no.h5")
+        self.check_failure(done, 3, "no.h5", "or give --d-model N")
         config = self.write_config(run__dir="run", data__files="no.h5")
         done = support.run(["plan", config, "--ranks", 1, "--d-model", 64], cwd=self.folder)
         self.check_failure(done, 2, "run.steps")
