@@ -91,6 +91,13 @@ static void resolve_machine(const orth_plan_rates *rates, orth_plan *plan)
     if (plan->node_memory == 0.0)
         plan->node_memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     plan->rough = rates->rough;
+    snprintf(plan->why_rough, sizeof plan->why_rough, "%s", rates->why_rough);
+    double d_model = (double)plan->problem.d_model, measured = rates->d_model;
+    if (!plan->rough && measured > 0.0 && (d_model > 2.0 * measured || measured > 2.0 * d_model)) {
+        plan->rough = true;
+        snprintf(plan->why_rough, sizeof plan->why_rough,
+                 "measured with d_model %.0f; give bench --d-model %.0f", measured, d_model);
+    }
     snprintf(plan->machine, sizeof plan->machine, "%s", rates->machine);
 }
 

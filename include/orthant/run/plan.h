@@ -137,7 +137,8 @@ typedef struct orth_plan_layout {
 /** The whole plan. Free with orth_plan_free. */
 typedef struct orth_plan {
     orth_plan_problem problem;
-    bool rough;         ///< no measured rates
+    bool rough; ///< no measured rates, or such of small or other sizes
+    char why_rough[96];
     char machine[160];  ///< what the rates are of
     double node_memory; ///< bytes that a node has
     orth_plan_layout *layouts;
