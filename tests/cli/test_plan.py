@@ -305,7 +305,8 @@ class Answers(Plan):
         """It is named where the model gives it more than a tenth less time, and fits."""
         config = self.configure()
         named = 0
-        for words in ((), ("--ranks-per-node", 1, "--latency", 1e4)):
+        for words in ((), ("--ranks-per-node", 1, "--latency", 1e5, "--set", "train.batch=4096",
+                           "model.n_latent=4096")):
             plan, done = self.plan(4, "--bench", self.write_bench(), *words, config=config)
             chosen = next(a for a in plan["alternatives"]
                           if a["n_shard"] == plan["grid"]["n_shard"])
