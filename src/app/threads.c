@@ -64,6 +64,9 @@ static void choose_threads(const node_use *use)
             "stay idle; use --map-by ppr:%d:node:PE=%d --bind-to core",
             threads, threads == 1 ? "" : "s", use->processors, use->processors == 1 ? "" : "s",
             use->idle, use->ranks, use->processors + use->idle / use->ranks);
+    else if (crowded && use->sharing == 1)
+        orth_log_warning("%d threads take turns on %d processor%s; set OMP_NUM_THREADS=%d", threads,
+                         use->processors, use->processors == 1 ? "" : "s", use->processors);
     else if (crowded)
         orth_log_warning(
             "%d ranks of %d thread%s take turns on %d processor%s; for full speed start "

@@ -108,10 +108,13 @@ static orth_status bench(const orth_call *call, MPI_Comm world)
     if (path)
         ORTH_TRY(orth_json_file_open(path, world, &file));
     orth_status status = orth_bench(&wanted, world, &report);
-    if (status == ORTH_OK && path)
-        status = orth_bench_write(&report, file, world);
+    /* Minutes of measuring are not lost to a later part that fails. */
+    if (report.measured && path) {
+        orth_status written = orth_bench_write(&report, file, world);
+        status = status == ORTH_OK ? written : status;
+    }
     orth_json_file_close(file);
-    if (status == ORTH_OK && rank == 0)
+    if (report.measured && rank == 0)
         orth_bench_print(&report, stdout);
     return status;
 }

@@ -19,7 +19,8 @@ orth_bench_options orth_bench_defaults(bool quick)
                                     .repetitions = 3,
                                     .bytes = 16 << 20,
                                     .operations = 1e8,
-                                    .folder = "."};
+                                    .folder = ".",
+                                    .quick = true};
     return (orth_bench_options){.batch = 4096,
                                 .d_model = 768,
                                 .n_latent = 12288,
@@ -47,14 +48,22 @@ static orth_status make_grid(MPI_Comm world, orth_bench_report *report, orth_gri
     return orth_grid_agree_threads(grid, orth_threads_count());
 }
 
+static bool files_wanted(const orth_bench_report *report)
+{
+    return orth_bench_wanted(report, "reader") || orth_bench_wanted(report, "checkpoint");
+}
+
 static orth_status measure(const orth_grid *grid, int64_t alone, orth_bench_report *report)
 {
-    ORTH_TRY(orth_bench_machine(grid->world, report));
+    if (files_wanted(report))
+        ORTH_TRY(orth_bench_try_folder(grid, report->options.folder));
+    ORTH_TRY(orth_agree(grid->world, orth_bench_machine(grid->world, report)));
+    report->measured = true;
     if (orth_bench_wanted(report, "steps"))
         ORTH_TRY(orth_bench_steps(grid, alone, report));
     if (orth_bench_wanted(report, "series"))
         ORTH_TRY(orth_bench_series(grid, report));
-    if (orth_bench_wanted(report, "reader") || orth_bench_wanted(report, "checkpoint"))
+    if (files_wanted(report))
         ORTH_TRY(orth_bench_files(grid, report));
     double fastest = 0.0;
     for (int i = 0; i < report->n_step; i++)

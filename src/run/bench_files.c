@@ -42,6 +42,15 @@ static orth_status make_folder(const orth_grid *grid, const char *parent, char f
     return orth_broadcast(folder, PATH_MAX, MPI_CHAR, 0, grid->world);
 }
 
+orth_status orth_bench_try_folder(const orth_grid *grid, const char *parent)
+{
+    char folder[PATH_MAX];
+    ORTH_TRY(make_folder(grid, parent, folder));
+    if (grid->rank == 0)
+        rmdir(folder);
+    return ORTH_OK;
+}
+
 static void remove_in(const char *folder, const char *name)
 {
     char path[PATH_MAX + 64];

@@ -29,6 +29,9 @@ int64_t orth_bench_resident(void);
 orth_status orth_bench_steps(const orth_grid *grid, int64_t alone, orth_bench_report *report);
 orth_status orth_bench_series(const orth_grid *grid, orth_bench_report *report);
 
+/** ORTH_ERR_STORAGE when no folder can be made in `parent`; leaves none. */
+orth_status orth_bench_try_folder(const orth_grid *grid, const char *parent);
+
 /** Reader and checkpoint, in the folder of the options. */
 orth_status orth_bench_files(const orth_grid *grid, orth_bench_report *report);
 

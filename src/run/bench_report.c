@@ -194,11 +194,12 @@ static json_t *report_object(const orth_bench_report *r)
         "{s:I,s:o,s:o,s:o,s:o}", "bytes", (json_int_t)r->checkpoint_bytes, "write_gbs",
         number(r->write / GIGA), "checkpoint_gbs", number(r->checkpoint / GIGA), "verified_gbs",
         number(r->checkpoint_verified / GIGA), "of_write", number(r->checkpoint_of_write));
-    return json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1, "orthant",
-                     ORTH_VERSION, "options", options_object(&r->options), "machine",
-                     machine_object(r), "yardstick_s", number(r->yardstick), "kernels",
-                     kernel_array(r), "rates", rates_object(r), "steps", step_array(r), "series",
-                     series_array(r), "reader", reader, "checkpoint", checkpoint);
+    return json_pack("{s:i,s:s,s:b,s:s?,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1,
+                     "orthant", ORTH_VERSION, "quick", r->options.quick, "only", r->options.only,
+                     "options", options_object(&r->options), "machine", machine_object(r),
+                     "yardstick_s", number(r->yardstick), "kernels", kernel_array(r), "rates",
+                     rates_object(r), "steps", step_array(r), "series", series_array(r), "reader",
+                     reader, "checkpoint", checkpoint);
 }
 
 orth_status orth_bench_write(const orth_bench_report *report, orth_json_file *file, MPI_Comm world)

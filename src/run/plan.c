@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
+/* What topafa's codes come to, and where they start: half of the latents of a usual initialisation
+ * are positive, and all of those may be selected. */
+static const double USUAL_DENSITY = 0.18, FIRST_DENSITY = 0.5;
 
 /* Data that is not there yet is no reason not to plan, where its width is given. */
 static orth_status look_at_data(orth_plan_problem *p)
@@ -32,8 +35,12 @@ static orth_status look_at_data(orth_plan_problem *p)
                              (long long)p->options.d_model, (long long)p->d_model);
         return ORTH_OK;
     }
-    if (p->options.d_model == 0 && config->data_files.count > 0)
-        return status;
+    if (p->options.d_model == 0 && config->data_files.count > 0) {
+        char why[1024];
+        snprintf(why, sizeof why, "%s", orth_error_text());
+        orth_error_clear();
+        return orth_fail(status, "%s, or give --d-model N", why);
+    }
     orth_error_clear();
     if (p->options.d_model == 0)
         return orth_fail(ORTH_ERR_USAGE, "data.files is missing; give activation files, or their "
@@ -62,9 +69,12 @@ static orth_status resolve_recipe(orth_plan_problem *p)
     if (r->aux_k == 0)
         r->aux_k = p->d_model > 1 ? p->d_model / 2 : 1;
     ORTH_TRY(orth_trainer_check_sizes(r, p->d_model));
-    p->entries = (double)r->k;
-    if (r->selection == ORTH_SELECT_TOPAFA)
-        p->entries = p->options.density * (double)r->n_latent;
+    p->entries = p->most_entries = (double)r->k;
+    if (r->selection != ORTH_SELECT_TOPAFA)
+        return ORTH_OK;
+    double given = p->options.density, n = (double)r->n_latent;
+    p->entries = n * (given > 0.0 ? given : USUAL_DENSITY);
+    p->most_entries = n * (given > 0.0 ? given : FIRST_DENSITY);
     return ORTH_OK;
 }
 
@@ -81,6 +91,13 @@ static void resolve_machine(const orth_plan_rates *rates, orth_plan *plan)
     if (plan->node_memory == 0.0)
         plan->node_memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     plan->rough = rates->rough;
+    snprintf(plan->why_rough, sizeof plan->why_rough, "%s", rates->why_rough);
+    double d_model = (double)plan->problem.d_model, measured = rates->d_model;
+    if (!plan->rough && measured > 0.0 && (d_model > 2.0 * measured || measured > 2.0 * d_model)) {
+        plan->rough = true;
+        snprintf(plan->why_rough, sizeof plan->why_rough,
+                 "measured with d_model %.0f; give bench --d-model %.0f", measured, d_model);
+    }
     snprintf(plan->machine, sizeof plan->machine, "%s", rates->machine);
 }
 

@@ -185,7 +185,7 @@ static double start_bytes(const orth_plan_problem *p, const orth_grid *grid,
 static double uncut_bytes(const orth_plan_problem *p, const orth_grid *grid, int64_t block)
 {
     double n_own = (double)orth_range_size(orth_grid_latents(grid, p->config.recipe.n_latent));
-    double limit = (double)p->config.recipe.batch * p->entries;
+    double limit = (double)p->config.recipe.batch * p->most_entries;
     return 0.5 * ENTRY_BYTES * (limit / 2.0 + (double)block * POSITIVE * n_own);
 }
 
@@ -199,9 +199,9 @@ static void add_codes(const orth_plan_problem *p, const orth_grid *grid, orth_pl
 {
     const orth_recipe *r = &p->config.recipe;
     double *codes = &m->store[ORTH_STORE_CODES];
-    *codes = code_bytes(p, grid, p->entries);
+    *codes = code_bytes(p, grid, p->most_entries);
     if (r->multi_k > 1 && r->selection == ORTH_SELECT_TOPK)
-        *codes += code_bytes(p, grid, p->entries * (double)r->multi_k);
+        *codes += code_bytes(p, grid, p->most_entries * (double)r->multi_k);
     if (r->selection == ORTH_SELECT_BATCHTOPK)
         *codes += uncut_bytes(p, grid, m->block);
     if (m->aux_block > 0) {

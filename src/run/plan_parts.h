@@ -17,7 +17,9 @@ typedef struct orth_plan_curve {
 /** What a node does in a second with `threads` threads. */
 typedef struct orth_plan_rates {
     bool rough;
+    char why_rough[96]; ///< and what to do
     char machine[160];
+    double d_model; ///< that they were measured with; 0: not known
     double threads;
     double encode[ORTH_ENCODE_INT8 + 1]; ///< by orth_encode_kind: flops; 0: not there
     orth_plan_curve decode;

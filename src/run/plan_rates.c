@@ -58,6 +58,8 @@ static void rough(int threads, orth_plan_rates *out)
         out->encode[ORTH_ENCODE_INT8] = 2.1 * cores * flops;
     out->decode = rough_curve(cores, flops, 6e9);
     out->gradient = rough_curve(cores, flops, 8e9);
+    snprintf(out->why_rough, sizeof out->why_rough,
+             "give --bench FILE for times that can be relied on");
     snprintf(out->machine, sizeof out->machine, "%s kernels, %.0f cores like most", set, cores);
 }
 
@@ -68,6 +70,7 @@ typedef struct bench_file {
     const json_t *machine;
     const json_t *rates;
     const json_t *checkpoint;
+    const json_t *root;
 } bench_file;
 
 static orth_status lacks(const bench_file *file, const char *what)
@@ -123,11 +126,33 @@ static double optional(const bench_file *file, const char *key)
     return value > 0.0 ? value * GIGA : 0.0;
 }
 
+/* With --only most parts measure nothing that rates follow from. */
+static orth_status check_complete(const bench_file *file)
+{
+    bool complete = json_is_number(json_object_get(file->rates, "update_gbs"));
+    if (complete || !json_is_string(json_object_get(file->root, "only")))
+        return ORTH_OK;
+    return orth_fail(
+        ORTH_ERR_DATA,
+        "%.500s: has no rates: made with --only; run 'orthant bench --json' without it",
+        file->path);
+}
+
+static void judge_sizes(const bench_file *file, orth_plan_rates *out)
+{
+    const json_t *options = json_object_get(file->root, "options");
+    out->d_model = json_number_value(json_object_get(options, "d_model"));
+    out->rough = json_is_true(json_object_get(file->root, "quick"));
+    if (out->rough)
+        snprintf(out->why_rough, sizeof out->why_rough, "measured with --quick");
+}
+
 static orth_status read_rates(const bench_file *file, orth_plan_rates *out)
 {
     double cores, allreduce, sgemm, write;
     const char *isa = json_string_value(json_object_get(file->machine, "isa"));
     memset(out, 0, sizeof *out);
+    ORTH_TRY(check_complete(file));
     ORTH_TRY(number(file, file->machine, "cores", 1.0, 0.0, &cores));
     ORTH_TRY(number(file, file->machine, "threads", 1.0, cores, &out->threads));
     ORTH_TRY(number(file, file->machine, "sgemm_gflops", GIGA, 0.0, &sgemm));
@@ -148,6 +173,7 @@ static orth_status read_rates(const bench_file *file, orth_plan_rates *out)
     ORTH_TRY(number(file, file->rates, "exchange_gbs", GIGA, allreduce, &out->exchange));
     ORTH_TRY(curve(file, "decode", &out->decode));
     ORTH_TRY(curve(file, "gradient", &out->gradient));
+    judge_sizes(file, out);
     snprintf(out->machine, sizeof out->machine, "%s kernels, %.0f cores, %.0f threads, %.80s",
              isa ? isa : "unnamed", cores, out->threads, file->path);
     return ORTH_OK;
@@ -167,7 +193,7 @@ orth_status orth_plan_rates_load(const char *path, int threads, orth_plan_rates 
                          path, strerror(errno));
     json_t *root = json_load_file(path, 0, &error);
     bench_file file = {path, json_object_get(root, "machine"), json_object_get(root, "rates"),
-                       json_object_get(root, "checkpoint")};
+                       json_object_get(root, "checkpoint"), root};
     orth_status status;
     if (!root)
         status = orth_fail(ORTH_ERR_DATA, "%.500s: line %d: %s; run 'orthant bench --json' again",

@@ -10,6 +10,18 @@ static const double MIB = 1024.0 * 1024.0;
 
 /* ---- text ---- */
 
+static void print_density(const orth_plan_problem *p, FILE *out)
+{
+    double n = (double)p->config.recipe.n_latent;
+    if (p->config.recipe.selection != ORTH_SELECT_TOPAFA)
+        return;
+    if (p->options.density > 0.0)
+        fprintf(out, "density       %.3g %% (--density)\n", 100.0 * p->options.density);
+    else
+        fprintf(out, "density       %.3g %% for time, %.3g %% for memory (assumed; --density)\n",
+                100.0 * p->entries / n, 100.0 * p->most_entries / n);
+}
+
 static void print_problem(const orth_plan *plan, FILE *out)
 {
     const orth_plan_problem *p = &plan->problem;
@@ -19,30 +31,48 @@ static void print_problem(const orth_plan *plan, FILE *out)
             "model         %s, %" PRId64 " latents of %" PRId64
             " values, %.0f of them for a token\n",
             orth_selection_names[r->selection], r->n_latent, p->d_model, p->entries);
+    print_density(p, out);
     fprintf(out, "run           %" PRId64 " steps of %" PRId64 " tokens\n", p->steps, r->batch);
     fprintf(out, "encoder       %s\n",
             orth_encode_names[plan->layouts[plan->chosen].memory.encode]);
     fprintf(out, "ranks         %d, %d a node, %d thread%s each\n", o->ranks, o->ranks_per_node,
             o->threads, o->threads == 1 ? "" : "s");
-    fprintf(out, "rates         %s%s\n", plan->machine,
-            plan->rough ? "; ROUGH: give --bench FILE for times that can be relied on" : "");
+    fprintf(out, "rates         %s%s%s\n", plan->machine, plan->rough ? "; ROUGH: " : "",
+            plan->why_rough);
+}
+
+/* A grid that fits and would take less than nine tenths of the chosen one's time. */
+static void print_faster(const orth_plan *plan, FILE *out)
+{
+    const orth_plan_layout *best = &plan->layouts[plan->chosen];
+    double step = best->time.step;
+    for (int i = 0; i < plan->n_layout; i++)
+        if (plan->layouts[i].fits && plan->layouts[i].time.step < best->time.step)
+            best = &plan->layouts[i];
+    if (best->time.step < 0.9 * step)
+        fprintf(out, "%d x %d would take %.0f %% less time: set grid.n_group=%d, grid.n_shard=%d\n",
+                best->n_group, best->n_shard, 100.0 * (1.0 - best->time.step / step), best->n_group,
+                best->n_shard);
 }
 
 static void print_layouts(const orth_plan *plan, FILE *out)
 {
-    fprintf(out, "\n%-14s %14s %14s %14s\n", "grid", "MiB a rank", "ms a step", "MiB received");
+    fprintf(out, "\n%-14s %14s %14s %14s %8s\n", "grid", "MiB a rank", "ms a step", "MiB received",
+            "encoder");
     for (int i = 0; i < plan->n_layout; i++) {
         const orth_plan_layout *l = &plan->layouts[i];
         char name[32];
         snprintf(name, sizeof name, "%d x %d", l->n_group, l->n_shard);
-        fprintf(out, "%-14s %14.1f %14.2f %14.3f%s%s\n", name, l->memory.total / MIB,
+        fprintf(out, "%-14s %14.1f %14.2f %14.3f %8s%s%s\n", name, l->memory.total / MIB,
                 l->time.step * 1e3, (double)orth_plan_flow_bytes(&l->flow.step) / MIB,
-                i == plan->chosen ? "  chosen" : "", l->fits ? "" : "  does not fit");
+                orth_encode_names[l->memory.encode], i == plan->chosen ? "  chosen" : "",
+                l->fits ? "" : "  does not fit");
     }
     fprintf(out, "groups x shards; %s\n",
             plan->n_layout == 1 ? "the only one that the configuration allows"
                                 : "training takes the one that moves the fewest rows of tokens, "
                                   "reconstructions and gradients");
+    print_faster(plan, out);
 }
 
 static void print_memory(const orth_plan *plan, const orth_plan_memory *m, FILE *out)
@@ -120,11 +150,15 @@ static json_t *problem_json(const orth_plan *plan)
     const orth_plan_problem *p = &plan->problem;
     const orth_recipe *r = &p->config.recipe;
     const orth_plan_options *o = &p->options;
-    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:f,s:i,s:i,s:i}", "selection",
+    double n = (double)r->n_latent;
+    bool assumed = r->selection == ORTH_SELECT_TOPAFA && !(o->density > 0.0);
+    json_t *density = json_pack("{s:f,s:f,s:b}", "time", p->entries / n, "memory",
+                                p->most_entries / n, "assumed", assumed);
+    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:f,s:o,s:i,s:i,s:i}", "selection",
                      orth_selection_names[r->selection], "n_latent", (json_int_t)r->n_latent,
                      "d_model", (json_int_t)p->d_model, "batch", (json_int_t)r->batch, "steps",
-                     (json_int_t)p->steps, "entries", p->entries, "ranks", o->ranks,
-                     "ranks_per_node", o->ranks_per_node, "threads", o->threads);
+                     (json_int_t)p->steps, "entries", p->entries, "density", density, "ranks",
+                     o->ranks, "ranks_per_node", o->ranks_per_node, "threads", o->threads);
 }
 
 static json_t *memory_json(const orth_plan *plan, const orth_plan_memory *m)
@@ -185,8 +219,9 @@ static json_t *layouts_json(const orth_plan *plan)
     for (int i = 0; i < plan->n_layout; i++) {
         const orth_plan_layout *l = &plan->layouts[i];
         json_array_append_new(
-            array, json_pack("{s:i,s:i,s:f,s:f,s:I,s:b}", "n_group", l->n_group, "n_shard",
-                             l->n_shard, "memory", l->memory.total, "step", l->time.step, "bytes",
+            array, json_pack("{s:i,s:i,s:s,s:f,s:f,s:I,s:b}", "n_group", l->n_group, "n_shard",
+                             l->n_shard, "encode", orth_encode_names[l->memory.encode], "memory",
+                             l->memory.total, "step", l->time.step, "bytes",
                              (json_int_t)orth_plan_flow_bytes(&l->flow.step), "fits", l->fits));
     }
     return array;

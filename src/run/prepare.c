@@ -92,11 +92,13 @@ static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)
     return orth_agree(world, status);
 }
 
-/* What a rank will take, as `orthant plan` tells it. How much top-AFA selects is not known yet. */
+/* The encoder, and what a rank will take at most, as `orthant plan` tells it. How much top-AFA
+ * selects is not known yet: half of the latents, as after a usual initialisation. */
 static void describe_memory(const orth_trainer *t, char *out, size_t size)
 {
     const orth_recipe *r = &t->config.recipe;
     bool fixed = r->selection != ORTH_SELECT_TOPAFA;
+    double entries = fixed ? (double)r->k : 0.5 * (double)r->n_latent;
     orth_plan_memory memory;
     orth_plan_problem problem = {
         .config = t->config,
@@ -104,12 +106,14 @@ static void describe_memory(const orth_trainer *t, char *out, size_t size)
         .d_model = t->sae.d_model,
         .rows = orth_dataset_rows(t->dataset),
         .row_bytes = orth_dataset_row_bytes(t->dataset),
-        .entries = fixed ? (double)r->k : 0.0,
+        .entries = entries,
+        .most_entries = entries,
         .program = (double)orth_peak_memory()};
     out[0] = '\0';
     if (orth_plan_memory_of(&problem, t->grid.n_group, t->grid.n_shard, &memory) == ORTH_OK)
-        snprintf(out, size, "; memory of a rank about %.0f MiB%s", memory.most / 1048576.0,
-                 fixed ? "" : " and 16 bytes for each entry of a code");
+        snprintf(out, size, ", encode %s; memory of a rank at most about %.0f MiB%s",
+                 orth_encode_names[memory.encode], memory.most / 1048576.0,
+                 fixed ? "" : " at a density of 50 %");
     else
         orth_error_clear();
 }
@@ -121,7 +125,7 @@ static void announce(const orth_trainer *t)
     int usable;
     char core[200];
     orth_blas_core_describe(core, sizeof core);
-    char memory[96];
+    char memory[128];
     describe_memory(t, memory, sizeof memory);
     orth_log_info("%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
                   "shards), %d thread%s a rank, kernels %s%s%s%s",

@@ -242,7 +242,7 @@ static orth_status tell_end(orth_trainer *t, orth_status status)
     orth_progress_phases(t->timer.seconds);
     int64_t memory = orth_peak_memory();
     ORTH_TRY(orth_allreduce(&memory, 1, MPI_INT64_T, MPI_MAX, t->grid.world));
-    orth_log_info("peak memory of a rank %.2f GiB", (double)memory / 1073741824.0);
+    orth_log_info("peak memory of a rank %.0f MiB", (double)memory / 1048576.0);
     if (status == ORTH_STOPPED)
         orth_log_info("stopped by %s at step %" PRId64 " of %" PRId64
                       " with a checkpoint; run the same command again to go on",

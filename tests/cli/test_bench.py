@@ -97,6 +97,7 @@ class Bench(Case):
                 self.check_machine(found, ranks)
                 self.check_steps(found)
                 self.check_rates(found)
+                self.assertEqual((found["quick"], found["only"]), (True, None))
                 names = [kernel["name"] for kernel in found["kernels"]]
                 self.assertEqual(len(names), len(set(names)))
                 for word in "chain", "pack", "keep", "adam", "combine, k", "project, 18 %", "top-AFA tally", "transpose, k":
@@ -125,14 +126,30 @@ class Bench(Case):
                          {"transpose, k", "transpose, 18 %", "transpose, 50 %"})
         self.assertEqual(found["series"], [])
 
-    def test_a_checkpoint_of_two_groups(self):
-        """Each writes the moments of its part of the shard."""
+    def test_checkpoint_of_two_groups(self):
+        """Whose ranks hold half of a shard's moments each."""
         found, _ = self.bench("--grid", "2x1", "--only", "checkpoint", ranks=2)
-        self.assertGreater(found["checkpoint"]["checkpoint_gbs"], 0)
+        self.assertTrue(all(n > 0 for n in numbers(found["checkpoint"])), found["checkpoint"])
+        self.assertNotIn(None, found["checkpoint"].values())
+
+    def test_a_part_that_fails(self):
+        """What was measured before it is told and written."""
+        small = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]
+        result = run([*SMALL, "--json", self.path("bench.json"), "--dir", self.folder, "--only",
+                      "checkpoint"], prefix=small)
+        self.check_failure(result, 4, self.folder)
+        self.assertIn("S = ", result.stdout)
+        self.assertNotIn("Checkpoint", result.stdout)
+        with open(self.path("bench.json"), encoding="utf-8") as file:
+            found = json.load(file)
+        self.check_machine(found, 1)
+        self.assertIsNone(found["checkpoint"]["checkpoint_gbs"])
+        self.assertEqual(os.listdir(self.folder), ["bench.json"])
 
     def test_parts(self):
         for part in PARTS:
             found, result = self.bench("--only", part, "--quiet")
+            self.assertEqual(found["only"], part)
             self.assertEqual(result.lines, [])
             names = {kernel["name"] for kernel in found["kernels"]}
             filled = {"kernels": "chain" in names, "steps": found["steps"] != [],
@@ -152,7 +169,11 @@ class Bench(Case):
             with self.subTest(arguments=arguments):
                 self.check_failure(run([*SMALL, *arguments]), 2, *words)
         missing = self.path("no", "folder")
-        self.check_failure(run([*SMALL, "--only", "reader", "--dir", missing]), 4, missing)
+        for part in [], ["--only", "reader"]:
+            result = run([*SMALL, *part, "--dir", missing])
+            self.check_failure(result, 4, missing)
+            # Before anything was measured.
+            self.assertEqual((result.lines, result.stdout), (result.errors, ""))
         self.check_failure(run([*SMALL, "--json", missing + ".json"]), 4, missing)
         self.assertEqual(os.listdir(self.folder), [])
 

@@ -103,6 +103,16 @@ class Launch(unittest.TestCase):
             self.assertIn(line, result.stdout.splitlines())
         self.assertIn("--resume", result.stdout)
 
+    def test_more_threads_than_processors(self):
+        processors = len(os.sched_getaffinity(0))
+        result = run([ORTHANT, "info", DATA], extra={"OMP_NUM_THREADS": str(processors + 1)})
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(f"orthant: warning: {processors + 1} threads take turns on {processors} "
+                      "processor", result.stderr)
+        self.assertIn(f"; set OMP_NUM_THREADS={processors}\n", result.stderr)
+        result = run([ORTHANT, "info", DATA], extra={"OMP_NUM_THREADS": str(processors)})
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
     def test_tasks_that_mpi_did_not_join(self):
         """Fault 49: N processes that each see one rank. The first speaks, all return 7."""
         step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4",

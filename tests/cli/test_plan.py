@@ -239,6 +239,8 @@ class Answers(Plan):
         chosen = [line for line in lines if line.endswith("chosen")]
         self.assertEqual(len(chosen), 1)
         self.assertIn(f"{plan['grid']['n_group']} x {plan['grid']['n_shard']}", chosen[0])
+        self.assertTrue(chosen[0].endswith(f" {plan['encode']}  chosen"), chosen[0])
+        self.assertIn(plan["encode"], [a["encode"] for a in plan["alternatives"]])
 
     def test_grid_is_the_one_of_training(self):
         config = self.configure()
@@ -248,7 +250,11 @@ class Answers(Plan):
             done = support.run(["train", config, "--set", f"run.dir={run}"], ranks)
             self.check_success(done)
             words = f"grid {plan['grid']['n_group']} x {plan['grid']['n_shard']} (groups"
-            self.assertTrue([line for line in done.lines if words in line], done.stderr)
+            said = [line for line in done.lines if words in line]
+            self.assertTrue(said, done.stderr)
+            self.assertRegex(said[0], rf", encode {plan['encode']}; memory of a rank at most about "
+                                      r"\d+ MiB$")
+            self.assertRegex(done.stderr, r"orthant: peak memory of a rank \d+ MiB")
 
     def test_checkpoint_size(self):
         config = self.configure(train__ema=0.9)
@@ -257,7 +263,7 @@ class Answers(Plan):
         size = os.path.getsize(support.checkpoint_path(self.path("run"), 2))
         self.assertLess(abs(size - plan["checkpoint"]["bytes"]), 0.05 * size + 2**16)
 
-    def write_bench(self, scale=1.0, **machine):
+    def write_bench(self, scale=1.0, more=None, **machine):
         rates = {"encode_fp32_gflops": 100 * scale, "encode_bf16_gflops": None,
                  "encode_int8_gops": None, "select_topk_ns_per_value": 0.1,
                  "select_topafa_ns_per_value": 0.2, "update_gbs": 20 * scale,
@@ -269,7 +275,7 @@ class Answers(Plan):
         machine = {"cores": 4, "threads": 4, "isa": "avx2", "allreduce_gbs": 3 * scale,
                    "sgemm_gflops": 110 * scale, **machine}
         with open(self.path("bench.json"), "w") as file:
-            json.dump({"machine": machine, "rates": rates, "steps": []}, file)
+            json.dump({"machine": machine, "rates": rates, "steps": [], **(more or {})}, file)
         return self.path("bench.json")
 
     def test_bench_rates(self):
@@ -290,6 +296,70 @@ class Answers(Plan):
         self.assertAlmostEqual(first["time"]["run"],
                                2 * first["time"]["step"] + first["time"]["checkpoint"])
 
+    def test_rough_rates(self):
+        """Rates of small sizes, or of another width, are told to be rough."""
+        config = self.configure()
+        for more, words in (
+                ({"quick": True, "options": {"d_model": WIDTH}}, "; ROUGH: measured with --quick"),
+                ({"quick": False, "options": {"d_model": 2 * WIDTH}}, None),
+                ({"options": {"d_model": WIDTH // 2}}, None),
+                ({"options": {"d_model": 2 * WIDTH + 1}},
+                 f"; ROUGH: measured with d_model {2 * WIDTH + 1}; give bench --d-model {WIDTH}"),
+                ({"options": {"d_model": WIDTH // 2 - 1}},
+                 f"; ROUGH: measured with d_model {WIDTH // 2 - 1}; give bench --d-model {WIDTH}")):
+            plan, done = self.plan(1, "--bench", self.write_bench(more=more), config=config)
+            line = next(line for line in done.stdout.splitlines() if line.startswith("rates "))
+            self.assertEqual(plan["time"]["rough"], words is not None)
+            if words:
+                self.assertTrue(line.endswith(words), line)
+            else:
+                self.assertNotIn("ROUGH", done.stdout)
+        bench = self.write_bench(more={"only": "machine", "rates": {"update_gbs": None}})
+        done = support.run(["plan", config, "--ranks", 1, "--bench", bench])
+        self.check_failure(done, 3, bench,
+                           "made with --only; run 'orthant bench --json' without it")
+
+    def test_a_faster_grid(self):
+        """It is named where the model gives it more than a tenth less time, and fits."""
+        config = self.configure()
+        named = 0
+        for words in ((), ("--ranks-per-node", 1, "--latency", 1e5, "--set", "train.batch=4096",
+                           "model.n_latent=4096")):
+            plan, done = self.plan(4, "--bench", self.write_bench(), *words, config=config)
+            chosen = next(a for a in plan["alternatives"]
+                          if a["n_shard"] == plan["grid"]["n_shard"])
+            best = min((a for a in plan["alternatives"] if a["fits"]), key=lambda a: a["step"])
+            share = best["step"] / chosen["step"]
+            line = (f"{best['n_group']} x {best['n_shard']} would take {100 * (1 - share):.0f} % "
+                    f"less time: set grid.n_group={best['n_group']}, "
+                    f"grid.n_shard={best['n_shard']}\n")
+            self.assertEqual(done.stdout.count("would take"), int(share < 0.9), done.stdout)
+            self.assertEqual(done.stdout.count(line), int(share < 0.9), done.stdout)
+            named += share < 0.9
+        self.assertEqual(named, 1)
+
+    def test_density(self):
+        """Without --density topafa's memory is judged at the density that training starts with."""
+        config = self.configure(model__selection="topafa", aux__variant="none")
+        bench = self.write_bench()
+        assumed, done = self.plan(1, "--bench", bench, config=config)
+        self.assertIn("density       18 % for time, 50 % for memory (assumed; --density)\n",
+                      done.stdout)
+        self.assertEqual(assumed["problem"]["density"],
+                         {"time": 0.18, "memory": 0.5, "assumed": True})
+        for density in 0.18, 0.5:
+            plan, done = self.plan(1, "--bench", bench, "--density", density, config=config)
+            self.assertIn(f"density       {100 * density:.0f} % (--density)\n", done.stdout)
+            self.assertEqual(plan["problem"]["density"],
+                             {"time": density, "memory": density, "assumed": False})
+            same = plan["time"]["phase"], plan["memory"]["codes"]
+            wanted = assumed["time"]["phase"], assumed["memory"]["codes"]
+            self.assertEqual([a == b for a, b in zip(same, wanted)],
+                             [density == 0.18, density == 0.5])
+        plan, done = self.plan(1, config=self.configure())
+        self.assertNotIn("density", done.stdout)
+        self.assertEqual(plan["problem"]["density"]["time"], 5 / LATENTS)
+
     def test_network(self):
         """Between nodes bytes go over the network that the ranks of a node share."""
         config = self.configure()
@@ -305,7 +375,7 @@ class Answers(Plan):
         plan, _ = self.plan(1, "--d-model", 64, config=config)
         self.assertEqual(plan["problem"]["n_latent"], 1024)
         done = support.run(["plan", config, "--ranks", 1], cwd=self.folder)
-        self.check_failure(done, 3, "no.h5")
+        self.check_failure(done, 3, "no.h5", "or give --d-model N")
         config = self.write_config(run__dir="run", data__files="no.h5")
         done = support.run(["plan", config, "--ranks", 1, "--d-model", 64], cwd=self.folder)
         self.check_failure(done, 2, "run.steps")

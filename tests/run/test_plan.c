@@ -26,7 +26,8 @@ static orth_plan_problem problem_of(orth_selection_kind selection, int ranks, co
                                .d_model = WIDTH,
                                .row_bytes = 2 * WIDTH,
                                .steps = 10,
-                               .entries = 7.0};
+                               .entries = 7.0,
+                               .most_entries = 7.0};
 }
 
 /* A sum of n elements is a slice of everyone's to each, and all slices back; the last of its pieces

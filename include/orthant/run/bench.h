@@ -22,6 +22,7 @@ typedef struct orth_bench_options {
     const char *folder; ///< where files are written, and removed again
     const char *only;   ///< NULL: everything; else machine, kernels, steps, series, reader or
                         ///< checkpoint, with the machine's limits always
+    bool quick;         ///< small sizes: rates are rough
 } orth_bench_options;
 
 enum { ORTH_BENCH_KERNELS = 48, ORTH_BENCH_STEPS = 16, ORTH_BENCH_SERIES = 8 };
@@ -59,6 +60,7 @@ typedef struct orth_bench_doubling {
 /** Everything; equal on all ranks. Rates are those of all ranks together; NaN: not measured. */
 typedef struct orth_bench_report {
     orth_bench_options options; ///< resolved
+    bool measured;              ///< the machine's limits at least, whatever failed then
     int ranks;
     int64_t cores, threads;
     char isa[64], blas[256];
@@ -82,7 +84,8 @@ orth_bench_options orth_bench_defaults(bool quick);
 
 /**
  * Measure. Says on the log what it is at. ORTH_ERR_USAGE for a grid that does not fit the ranks and
- * for sizes out of range, ORTH_ERR_STORAGE for a folder that cannot be written. Collective; agreed.
+ * for sizes out of range, ORTH_ERR_STORAGE for a folder that cannot be written, which is tried
+ * first. Whatever fails, the report holds what was measured before. Collective; agreed.
  */
 orth_status orth_bench(const orth_bench_options *options, MPI_Comm world, orth_bench_report *out);
 

@@ -63,7 +63,7 @@ typedef struct orth_plan_options {
     int threads;        ///< of a rank
     double latency;     ///< of a message between nodes, seconds
     double bandwidth;   ///< of a node's network, bytes a second
-    double density;     ///< topafa: share of the latents that a token selects
+    double density;     ///< topafa: share of the latents that a token selects; 0: assumed
     double memory;      ///< of a node, bytes; 0: this machine's
     int64_t d_model;    ///< for data that cannot be opened yet; 0: of the data
     const char *bench;  ///< JSON of `orthant bench`; NULL: rough rates
@@ -77,8 +77,9 @@ typedef struct orth_plan_problem {
     int64_t rows;      ///< of the data, 0: unknown
     int64_t row_bytes; ///< of a row as stored
     int64_t steps;
-    double entries; ///< of the code, per token over the whole dictionary
-    double program; ///< bytes that this process has used before anything is planned
+    double entries;      ///< of the code, per token over the whole dictionary
+    double most_entries; ///< the same that memory is judged by: topafa's first codes are denser
+    double program;      ///< bytes that this process has used before anything is planned
 } orth_plan_problem;
 
 /** Bytes of the rank that needs the most. */
@@ -136,7 +137,8 @@ typedef struct orth_plan_layout {
 /** The whole plan. Free with orth_plan_free. */
 typedef struct orth_plan {
     orth_plan_problem problem;
-    bool rough;         ///< no measured rates
+    bool rough; ///< no measured rates, or such of small or other sizes
+    char why_rough[96];
     char machine[160];  ///< what the rates are of
     double node_memory; ///< bytes that a node has
     orth_plan_layout *layouts;
