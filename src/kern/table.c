@@ -2,6 +2,7 @@
 
 #include "sets.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -65,17 +66,20 @@ static const orth_kernels *best_set(void)
     return candidates[i].set;
 }
 
+/* Threads that come here first together choose the same. */
 const orth_kernels *orth_kernels_get(void)
 {
-    static const orth_kernels *chosen = NULL;
-    if (!chosen) {
+    static _Atomic(const orth_kernels *) chosen = NULL;
+    const orth_kernels *set = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (!set) {
         const char *forced = getenv("ORTHANT_ISA");
         if (forced && *forced)
-            chosen = orth_kernels_named(forced);
-        if (!chosen)
-            chosen = best_set();
+            set = orth_kernels_named(forced);
+        if (!set)
+            set = best_set();
+        atomic_store_explicit(&chosen, set, memory_order_relaxed);
     }
-    return chosen;
+    return set;
 }
 
 const char *orth_kernels_reason(int *usable)

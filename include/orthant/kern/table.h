@@ -93,8 +93,7 @@ typedef struct orth_kernels {
 } orth_kernels;
 
 /** The kernel set in use: the best that the processor has, or the one that the environment variable
- * ORTHANT_ISA names (reference, avx2, avx512, avx512bf16). Chosen at the first call; call once
- * before threads start. */
+ * ORTHANT_ISA names (reference, avx2, avx512, avx512bf16). Chosen at the first call. */
 const orth_kernels *orth_kernels_get(void);
 
 /** The set of that name, NULL when the program or the processor lacks it. */
