@@ -136,8 +136,10 @@ static void keep_above(orth_code *code, const value_cut *cut, const int64_t *tie
     for (int p = 0; p < parts; p++) {
         orth_range tokens = orth_partition(code->n_token, parts, p);
         int64_t count = end[p] - begin[p], back = begin[p] - kept;
-        memmove(code->latent + kept, code->latent + begin[p], (size_t)count * sizeof(uint32_t));
-        memmove(code->value + kept, code->value + begin[p], (size_t)count * sizeof(float));
+        if (count > 0) { /* a code without entries may have no arrays */
+            memmove(code->latent + kept, code->latent + begin[p], (size_t)count * sizeof(uint32_t));
+            memmove(code->value + kept, code->value + begin[p], (size_t)count * sizeof(float));
+        }
         for (int64_t t = tokens.begin; t < tokens.end; t++)
             code->start[t + 1] -= back;
         kept += count;
