@@ -71,9 +71,11 @@ class Screening(support.Case):
             file["W_enc"] = W_enc.astype("f4")
         keys = {**SELECTIONS["topk"], "init__scheme": "file", "init__file": self.path("init.h5"),
                 "data__shuffle": False}
-        exact = self.hashes(f"{name}-fp32", "fp32", **keys)
-        for encode in ["bf16", "int8"]:
-            self.assertEqual(self.hashes(f"{name}-{encode}", encode, **keys), exact, name)
+        for grid in [(1, 1), (1, 2)]:
+            at = f"{name}-{grid[0]}x{grid[1]}"
+            exact = self.hashes(f"{at}-fp32", "fp32", grid, **keys)
+            for encode in ["bf16", "int8"]:
+                self.assertEqual(self.hashes(f"{at}-{encode}", encode, grid, **keys), exact, at)
 
     def test_latents_that_no_bound_tells_apart(self):
         """Every token is given up by the screening, as all latents are nearly equal."""
@@ -81,6 +83,9 @@ class Screening(support.Case):
         one = random.normal(size=WIDTH) / WIDTH**0.5
         noise = random.normal(size=(LATENTS, WIDTH)) / WIDTH**0.5
         self.check_latents("equal", one + 1e-5 * noise)
+        # With two shards the first one alone gives them up.
+        half = np.arange(LATENTS)[:, None] < LATENTS // 2
+        self.check_latents("half", np.where(half, one + 1e-5 * noise, noise))
 
     def test_latents_in_ascending_order(self):
         """Every cut that is guessed from the latents before is too low, or else too high."""
