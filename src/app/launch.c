@@ -21,10 +21,15 @@ static const char *launched_rank(void)
     return NULL;
 }
 
-bool orth_launch_first(void)
+int orth_launch_rank(void)
 {
     const char *rank = launched_rank();
-    return !rank || strcmp(rank, "0") == 0;
+    return rank ? (int)strtol(rank, NULL, 10) : -1;
+}
+
+bool orth_launch_first(void)
+{
+    return orth_launch_rank() <= 0;
 }
 
 void orth_launch_prepare(void)

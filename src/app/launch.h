@@ -8,6 +8,10 @@
 
 /** How the program was started, and whether MPI made of it what the launcher meant. */
 
+/** The rank that the launcher gave this process, -1 without a launcher; from the environment alone.
+ * Local. */
+int orth_launch_rank(void);
+
 /** Whether this is the launcher's first process (also true without a launcher), from the
  * environment alone: before MPI_Init, or when MPI does not know of the others. Local. */
 bool orth_launch_first(void);

@@ -3,6 +3,7 @@
 #include "options.h"
 #include "threads.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -124,10 +125,13 @@ int main(int argc, char **argv)
     orth_blas_core_restart(argv);
     if (answer_without_mpi(argc, argv))
         return fflush(stdout) == 0 ? ORTH_OK : ORTH_ERR_STORAGE;
-    if (orth_launch_check_environment() != ORTH_OK) {
+    orth_status status = orth_launch_check_environment();
+    if (status == ORTH_OK)
+        status = orth_fault_setup(orth_launch_rank());
+    if (status != ORTH_OK) {
         if (orth_launch_first())
             orth_log_error("%s", orth_error_text());
-        return ORTH_ERR_ENVIRONMENT;
+        return status;
     }
     orth_memory_setup();
     orth_launch_prepare();
@@ -140,7 +144,7 @@ int main(int argc, char **argv)
         return ORTH_ERR_ENVIRONMENT;
     }
     set_signals(stops_safely);
-    orth_status status = run_in_world(provided, argc, argv, MPI_COMM_WORLD);
+    status = run_in_world(provided, argc, argv, MPI_COMM_WORLD);
     MPI_Finalize();
     return status;
 }

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* madvise, MAP_ANONYMOUS, MAP_NORESERVE */
 #include <orthant/base/memory.h>
 
+#include <orthant/base/fault.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +64,7 @@ orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **
         return count_block(bytes, what, out);
     int64_t alignment = bytes < LARGE ? ALIGNMENT : HUGE_PAGE;
     /* calloc leaves large blocks untouched, so the thread that first writes a page places it. */
-    char *raw = calloc(1, (size_t)(bytes + alignment));
+    char *raw = orth_fault_fails("memory.allocate") ? NULL : calloc(1, (size_t)(bytes + alignment));
     if (!raw)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
                          "%s: out of memory for %lld bytes (%.1f GiB); use more ranks or smaller "

@@ -2,6 +2,7 @@
 
 #include "trainer_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -189,6 +190,7 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
     int64_t skipped = 0, step = t->sae.step + 1;
     orth_nonfinite found = {0, -1};
     bool logged = step % t->config.log_every == 0 || step == t->steps;
+    orth_fault("step.begin");
     ORTH_TRY(orth_agree(t->grid.world, read_batch(t, &found)));
     ORTH_TRY(orth_nonfinite_agree(t->dataset, &found,
                                   t->config.data_nonfinite == ORTH_NONFINITE_SKIP, t->grid.world,
