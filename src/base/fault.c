@@ -39,6 +39,8 @@ static const struct {
 } points[] = {
     {"memory.allocate", ERRORS},
     {"step.begin", 0},
+    {"step.gradient", NOT_A_NUMBER},
+    {"step.loss", NOT_A_NUMBER},
 };
 
 static const struct {
