@@ -138,6 +138,9 @@ class Rollback(Case):
                 self.check_same_run(whole, "rest")
             arrays = support.checkpoint(self.path(whole), 8)
             self.assertEqual(arrays["state/skipped"].tolist(), [0, 4 * BATCH, 0, 6 * BATCH])
+            result = run(["info", support.checkpoint_path(self.path(whole), 8), "--verify"])
+            self.check_success(result)
+            self.assertEqual(result.stdout.count("left out"), 2)
             for visit in visits:
                 name = f"killed-{grid[0]}x{grid[1]}-{visit}"
                 result = self.train(name, grid, env={"ORTHANT_FAULT": f"step.begin:{visit}:kill@0"})
@@ -146,6 +149,27 @@ class Rollback(Case):
                 self.check_equal(support.checkpoint(self.path(name), 8), arrays)
                 self.assertEqual(steady(support.metrics(self.path(name))),
                                  steady(support.metrics(self.path(whole))), visit)
+
+    def test_passing_fault(self):
+        """A NaN that does not come again, a roll-back, a kill before the next checkpoint: nothing
+        is left of it. Evaluations are recorded once each."""
+        write_activations(self.path("bad.h5"), self.good)
+        keys = {"data__eval_files": self.path("bad.h5"), "eval__every": 2}
+        self.check_success(self.train("whole", **keys))
+        result = self.train("run", env={"ORTHANT_FAULT": "step.gradient:5:nan,step.begin:8:kill"},
+                            **keys)
+        self.assertEqual(result.code, -signal.SIGKILL, result.stderr)
+        lines = support.metrics(self.path("run"))
+        self.assertEqual([line["step"] for line in lines if "eval" in line], [2, 4])
+        self.assertEqual([line["step"] for line in lines if "loss" in line], [1, 2, 3, 4, 5])
+        self.assertEqual(len(self.records("run")), 1)
+        self.check_success(self.train("run", **keys))
+        self.assertEqual(self.records("run"), [])
+        self.check_equal(support.checkpoint(self.path("run"), 8),
+                         support.checkpoint(self.path("whole"), 8))
+        a, b = (steady(line for line in support.metrics(self.path(name)) if "eval" not in line)
+                for name in ("run", "whole"))
+        self.assertEqual(a, b)
 
     def test_used_up(self):
         """The second bad batch is one too many, killed in between or not, started again or not."""
