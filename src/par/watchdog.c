@@ -1,10 +1,13 @@
 #include <orthant/par/watchdog.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
+#include <orthant/par/alive.h>
 
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,34 +15,47 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The limit is counted in this many ticks: the line comes at most 1/TICKS of it too late. */
-enum { TICKS = 32 };
+enum {
+    TICKS = 32,        ///< the limit in ticks: the line comes at most one of them too late
+    WAITING_TICKS = 8, ///< how many more a rank has that waits for others
+    SPEAK_MS = 5000    ///< the launcher that reads stderr may hang as well
+};
 
 struct orth_watchdog {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stop; ///< guarded by the mutex
-    _Atomic uint64_t beats;
     double seconds;
     int rank;
     char host[128];
     const orth_phase_timer *timer;
 };
 
-static void bark(const orth_watchdog *watchdog)
+static void bark(const orth_watchdog *watchdog, bool waiting)
 {
     const char *phase =
         watchdog->timer ? orth_phase_name(watchdog->timer->current) : "an unknown phase";
     char line[512];
     int length = snprintf(line, sizeof line,
-                          "orthant: error: rank %d on %s: no progress for %.0f s in phase %s; look "
-                          "at that node and its file system, or raise run.watchdog\n",
-                          watchdog->rank, watchdog->host, watchdog->seconds, phase);
+                          "orthant: error: rank %d on %s: no progress for %.0f s in phase %s%s, or "
+                          "raise run.watchdog\n",
+                          watchdog->rank, watchdog->host, watchdog->seconds, phase,
+                          waiting ? ": it waits for other ranks; look at their nodes and at the "
+                                    "network"
+                                  : "; look at that node and its file system");
+    struct pollfd end = {.fd = STDERR_FILENO, .events = POLLOUT};
     /* Whether the line could be written makes no difference any more. */
-    ssize_t written = write(STDERR_FILENO, line, length > 0 ? (size_t)length : 0);
+    ssize_t written =
+        poll(&end, 1, SPEAK_MS) > 0 && length > 0 ? write(STDERR_FILENO, line, (size_t)length) : 0;
     (void)written;
-    _exit(ORTH_ERR_ENVIRONMENT);
+    _exit(ORTH_STALLED);
+}
+
+/* For how many ticks the main thread may rest. Where every rank waits, one of them is to speak. */
+static int patience(const orth_watchdog *watchdog, bool waiting)
+{
+    return TICKS + (waiting ? WAITING_TICKS + (watchdog->rank > 0) : 0);
 }
 
 /* Ticks are counted instead of reading a clock, because a clock goes on while a process is stopped
@@ -48,7 +64,7 @@ static void *watch(void *argument)
 {
     orth_watchdog *watchdog = argument;
     double tick = watchdog->seconds / TICKS;
-    uint64_t seen = atomic_load(&watchdog->beats);
+    uint64_t seen = orth_alive_count();
     int idle = 0;
     pthread_mutex_lock(&watchdog->mutex);
     while (!watchdog->stop) {
@@ -59,11 +75,12 @@ static void *watch(void *argument)
         until.tv_nsec = nanoseconds % 1000000000;
         if (pthread_cond_timedwait(&watchdog->wake, &watchdog->mutex, &until) == 0)
             continue;
-        uint64_t now = atomic_load(&watchdog->beats);
+        bool waiting = orth_waiting();
+        uint64_t now = orth_alive_count();
         idle = now == seen ? idle + 1 : 0;
         seen = now;
-        if (idle > TICKS)
-            bark(watchdog);
+        if (idle > patience(watchdog, waiting))
+            bark(watchdog, waiting);
     }
     pthread_mutex_unlock(&watchdog->mutex);
     return NULL;
@@ -81,7 +98,9 @@ static int start_thread(orth_watchdog *watchdog)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&watchdog->thread, NULL, watch, watchdog);
+    int failed = orth_fault_fails("watchdog.thread")
+                     ? errno
+                     : pthread_create(&watchdog->thread, NULL, watch, watchdog);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
@@ -114,7 +133,7 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
 void orth_watchdog_beat(orth_watchdog *watchdog)
 {
     if (watchdog)
-        atomic_fetch_add_explicit(&watchdog->beats, 1, memory_order_relaxed);
+        orth_alive();
 }
 
 void orth_watchdog_stop(orth_watchdog *watchdog)

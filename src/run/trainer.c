@@ -28,6 +28,7 @@ static orth_status read_batch(orth_trainer *t, orth_nonfinite *found)
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_READ);
     int64_t batch = t->sae.recipe.batch, n = orth_range_size(orth_grid_reads(&t->grid, batch));
     float *x = orth_workspace_rows(&t->workspace, &t->sae, batch, &valid);
+    orth_fault("step.read");
     ORTH_TRY(orth_stream_next(t->stream, x, valid, found));
     orth_input_normalise(t->sae.recipe.input, t->sae.input_scale, n, t->sae.d_model, x);
     orth_phase_enter(&t->timer, back);
@@ -260,8 +261,7 @@ static orth_status run(orth_trainer *t)
     int64_t bytes = t->sae.recipe.n_latent * t->sae.d_model * 4 * (t->sae.recipe.ema > 0.0 ? 8 : 6);
     orth_time_limit_start(&t->limit, t->started, t->config.run_max_time, bytes);
     orth_progress_start(&t->progress, t->grid.rank == 0, t->quiet, t->sae.step, t->steps);
-    ORTH_TRY(orth_agree(t->grid.world, orth_watchdog_start(t->config.run_watchdog, t->grid.rank,
-                                                           &t->timer, &t->watchdog)));
+    orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     t->last_checkpoint = orth_now();
     orth_status status = loop(t);
     if (status == ORTH_OK || status == ORTH_STOPPED)
