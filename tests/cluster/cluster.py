@@ -12,7 +12,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cli"))  # support.py
 os.environ["PATH"] += ":/usr/sbin:/sbin"
-INSIDE = "ORTHANT_TEST_CLUSTER"
+INSIDE = "ORTHANT_TEST_NAMESPACES"
 NETWORK = "10.77.0"
 PR_SET_PDEATHSIG = 1
 

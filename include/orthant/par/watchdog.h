@@ -9,9 +9,10 @@
  *
  * Progress is a beat (orth_alive: long loops, reading, writing), a change of phase, or the end of a
  * call of MPI. A rank that hangs soon has all others waiting for it: those that are inside a call
- * of MPI are given a quarter of the time more, so that the rank that is stuck outside of MPI speaks
- * first and the others are ended by the launcher. Where all wait, as when the network is gone,
- * rank 0 speaks first.
+ * of MPI are given a quarter of the time more, 10 s at most, so that the rank that is stuck outside
+ * of MPI speaks first. Where all wait, as when the network is gone, rank 0 speaks first. The others
+ * leave with the same exit code where the launcher has not ended them by then; of those that wait
+ * two on each node speak.
  */
 typedef struct orth_watchdog orth_watchdog;
 
