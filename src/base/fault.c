@@ -21,9 +21,10 @@ orth_status orth_fault_setup(int rank)
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MOST_FAULTS = 16 };
+enum { MOST_FAULTS = 16, SLOW_NS = 400000000 };
 
 /* What a point takes besides signals. */
 enum {
@@ -37,16 +38,20 @@ static const struct {
     const char *name;
     int takes;
 } points[] = {
+    {"eval.batch", 0},
     {"memory.allocate", ERRORS},
+    {"prepare.data", 0},
     {"step.begin", 0},
     {"step.gradient", NOT_A_NUMBER},
     {"step.loss", NOT_A_NUMBER},
+    {"step.read", 0},
+    {"step.reduce", 0},
 };
 
 static const struct {
     const char *name;
     orth_fault_effect effect;
-    int number; ///< of the error, or of the signal where there is no effect; 0: hang
+    int number; ///< of the error, or of the signal where there is no effect; 0: hang; -1: slow
 } actions[] = {
     {"eio", ORTH_FAULT_ERROR, EIO},       {"enospc", ORTH_FAULT_ERROR, ENOSPC},
     {"edquot", ORTH_FAULT_ERROR, EDQUOT}, {"efbig", ORTH_FAULT_ERROR, EFBIG},
@@ -57,7 +62,7 @@ static const struct {
     {"stop", ORTH_FAULT_NONE, SIGSTOP},   {"segv", ORTH_FAULT_NONE, SIGSEGV},
     {"term", ORTH_FAULT_NONE, SIGTERM},   {"int", ORTH_FAULT_NONE, SIGINT},
     {"usr1", ORTH_FAULT_NONE, SIGUSR1},   {"usr2", ORTH_FAULT_NONE, SIGUSR2},
-    {"hang", ORTH_FAULT_NONE, 0},
+    {"hang", ORTH_FAULT_NONE, 0},         {"slow", ORTH_FAULT_NONE, -1},
 };
 
 enum { POINTS = sizeof points / sizeof *points, ACTIONS = sizeof actions / sizeof *actions };
@@ -152,6 +157,8 @@ static orth_fault_effect act(const fault *found, long visit)
         errno = number;
     else if (effect == ORTH_FAULT_NONE && number > 0)
         kill(getpid(), number);
+    else if (effect == ORTH_FAULT_NONE && number < 0)
+        nanosleep(&(struct timespec){.tv_nsec = SLOW_NS}, NULL);
     while (effect == ORTH_FAULT_NONE && number == 0)
         pause();
     return effect;

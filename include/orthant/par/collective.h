@@ -2,6 +2,7 @@
 #define ORTHANT_PAR_COLLECTIVE_H
 
 #include <orthant/base/status.h>
+#include <orthant/par/alive.h>
 
 #include <mpi.h>
 #include <stdint.h>
@@ -15,10 +16,13 @@
 /** ORTH_OK, or a recorded error that names the call. */
 orth_status orth_mpi_status(int code, const char *call);
 
+/** The code of an MPI call, during which the watchdog knows that this rank may wait for others. */
+#define ORTH_WAIT(call) orth_wait_end((orth_wait_begin(), (call)))
+
 /** Run an MPI call inside a function that returns orth_status; return its failure. */
 #define ORTH_MPI(call)                                                                             \
     do {                                                                                           \
-        orth_status orth_mpi_result_ = orth_mpi_status((call), #call);                             \
+        orth_status orth_mpi_result_ = orth_mpi_status(ORTH_WAIT(call), #call);                    \
         if (orth_mpi_result_ != ORTH_OK)                                                           \
             return orth_mpi_result_;                                                               \
     } while (0)
