@@ -38,6 +38,16 @@ static const struct {
     int takes;
 } points[] = {
     {"memory.allocate", ERRORS},
+    {"checkpoint.close", 0},
+    {"checkpoint.create", ERRORS},
+    {"checkpoint.delete", ERRORS},
+    {"checkpoint.folder", ERRORS},
+    {"checkpoint.read", ERRORS | FLIP},
+    {"checkpoint.rename", ERRORS},
+    {"checkpoint.reserve", ERRORS},
+    {"checkpoint.sync", ERRORS},
+    {"checkpoint.verify", 0},
+    {"checkpoint.write", ERRORS | SHORT | FLIP},
     {"step.begin", 0},
 };
 
