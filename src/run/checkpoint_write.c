@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -44,6 +45,9 @@ static orth_status check_limit(const char *path, int64_t bytes)
 static orth_status check_space(const char *folder, const char *path, int64_t bytes)
 {
     struct statvfs info;
+    /* Somebody may have removed the folder, which is no reason to lose what comes now. */
+    if (mkdir(folder, 0777) == 0)
+        orth_log_warning("%s: this folder was gone; made it again", folder);
     if (statvfs(folder, &info) != 0)
         return orth_fail(ORTH_ERR_STORAGE, "%s: cannot be looked at: %s; restore the folder",
                          folder, strerror(errno));
@@ -87,13 +91,17 @@ static orth_status sync_file(const char *path)
                      path, strerror(reason));
 }
 
+/* Creating the file gives up what check_space reserved of it: reserve it again, so that another
+ * program cannot take the room while this one writes. */
 static orth_status write_partial(const char *path, const orth_sae *sae,
                                  const orth_checkpoint_info *info, orth_watchdog *watchdog)
 {
     orth_h5_file *file = NULL;
     MPI_Comm world = sae->grid->world;
     ORTH_TRY(orth_h5_create(path, world, &file));
-    orth_status status = orth_checkpoint_write_contents(file, sae, info, watchdog);
+    orth_status status = orth_h5_reserve(file, orth_checkpoint_bytes(sae, info) + METADATA_BYTES);
+    if (status == ORTH_OK)
+        status = orth_checkpoint_write_contents(file, sae, info, watchdog);
     orth_fault("checkpoint.close");
     orth_status closed = orth_h5_close(file);
     if (status == ORTH_OK)
