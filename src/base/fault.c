@@ -38,6 +38,8 @@ static const struct {
     int takes;
 } points[] = {
     {"memory.allocate", ERRORS},
+    {"checkpoint.aside", ERRORS},
+    {"checkpoint.clean", 0},
     {"checkpoint.close", 0},
     {"checkpoint.create", ERRORS},
     {"checkpoint.delete", ERRORS},
