@@ -38,6 +38,18 @@ static const struct {
     const char *name;
     int takes;
 } points[] = {
+    {"checkpoint.aside", ERRORS},
+    {"checkpoint.clean", 0},
+    {"checkpoint.close", 0},
+    {"checkpoint.create", ERRORS},
+    {"checkpoint.delete", ERRORS},
+    {"checkpoint.folder", ERRORS},
+    {"checkpoint.read", ERRORS | FLIP},
+    {"checkpoint.rename", ERRORS},
+    {"checkpoint.reserve", ERRORS},
+    {"checkpoint.sync", ERRORS},
+    {"checkpoint.verify", 0},
+    {"checkpoint.write", ERRORS | SHORT | FLIP},
     {"eval.batch", 0},
     {"memory.allocate", ERRORS},
     {"prepare.data", 0},
