@@ -34,6 +34,10 @@ bench | header oneapi/dnnl/dnnl.h   | libdnnl-dev              | onednn-devel   
 test  | command python3             | python3                  | python3                  | python
 test  | python h5py                 | python3-h5py             | python3-h5py             | py-h5py
 test  | python numpy                | python3-numpy            | python3-numpy            | py-numpy
+test  | command munged              | munge                    | munge                    | munge
+test  | command slurmctld           | slurmctld                | slurm-slurmctld          | slurm
+test  | command slurmd              | slurmd                   | slurm-slurmd             | slurm
+test  | command sbatch              | slurm-client             | slurm                    | slurm
 ci    | command git                 | git                      | git                      | git
 ci    | command clang-14            | clang-14                 | clang                    | llvm
 ci    | command clang-format-14     | clang-format-14          | clang-tools-extra        | llvm
