@@ -96,7 +96,7 @@ present() {
     local kind=$1 name
     shift
     case $kind in
-    command) command -v "$1" >/dev/null ;;
+    command) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;; # daemons are in sbin
     header) preprocessed "$1" ;;
     library) linkable "$@" ;;
     python) PATH=/usr/bin:$PATH python3 -c "import $1" >/dev/null 2>&1 ;;

@@ -47,7 +47,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
 JobRequeue=1
-KillWait=30
+KillWait={kill_wait}
 SlurmdTimeout={slurmd_timeout}
 NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime={grace} MaxTime=INFINITE State=UP
@@ -142,10 +142,11 @@ def free_ports():
 class Cluster:
     """Start it with `start`, end it with `stop`. Jobs are submitted from `cwd`."""
 
-    def __init__(self, environment=None, slurmd_timeout=30, grace=30):
+    def __init__(self, environment=None, slurmd_timeout=30, grace=30, kill_wait=30):
         self.folder = tempfile.mkdtemp(prefix="orthant-slurm-", dir="/tmp")  # a short socket path
         self.guard = start_guard(self.folder)
-        self.options = {"slurmd_timeout": slurmd_timeout, "grace": grace}
+        self.options = {"slurmd_timeout": slurmd_timeout, "grace": grace,
+                        "kill_wait": kill_wait}
         self.daemons = {}
         path = os.environ.get("PATH", "")
         self.environment = {name: value for name, value in os.environ.items()
