@@ -128,8 +128,13 @@ int main(int argc, char **argv)
     orth_status status = orth_launch_check_environment();
     if (status == ORTH_OK)
         status = orth_fault_setup(orth_launch_rank());
+    bool speaks = orth_launch_first();
+    if (status == ORTH_OK) {
+        status = orth_launch_check_processor();
+        speaks = orth_launch_first_of_node(); /* nodes may differ */
+    }
     if (status != ORTH_OK) {
-        if (orth_launch_first())
+        if (speaks)
             orth_log_error("%s", orth_error_text());
         return status;
     }
@@ -143,6 +148,8 @@ int main(int argc, char **argv)
         orth_log_error("MPI: cannot be initialised; see the launcher's messages");
         return ORTH_ERR_ENVIRONMENT;
     }
+    if (orth_fault_fails("launch.mpi"))
+        provided = MPI_THREAD_SINGLE;
     set_signals(stops_safely);
     status = run_in_world(provided, argc, argv, MPI_COMM_WORLD);
     MPI_Finalize();

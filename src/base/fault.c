@@ -37,8 +37,50 @@ static const struct {
     const char *name;
     int takes;
 } points[] = {
+    /* base */
     {"memory.allocate", ERRORS},
+    /* par */
+    {"par.collective", ERRORS},
+    {"watchdog.thread", ERRORS},
+    /* io */
+    {"batch", NOT_A_NUMBER},
+    {"h5.attribute", ERRORS},
+    {"h5.close", ERRORS},
+    {"h5.create", ERRORS},
+    {"h5.dataset", ERRORS},
+    {"h5.open", ERRORS},
+    {"h5.read", ERRORS | FLIP},
+    {"h5.reserve", ERRORS},
+    {"h5.write", ERRORS | SHORT | FLIP},
+    {"rows.open", ERRORS},
+    {"rows.read", ERRORS | SHORT | FLIP},
+    {"stream.thread", ERRORS},
+    /* run */
+    {"folder.sync", ERRORS},
+    {"json.create", ERRORS},
+    {"json.rename", ERRORS},
+    {"json.sync", ERRORS},
+    {"json.write", ERRORS | SHORT},
+    {"lock.create", ERRORS},
+    {"lock.renew", ERRORS},
+    {"lock.thread", ERRORS},
+    {"lock.write", ERRORS | SHORT},
+    {"metrics.append", ERRORS | SHORT},
+    {"metrics.cut", ERRORS},
+    {"metrics.open", ERRORS},
+    {"metrics.read", ERRORS},
+    {"metrics.restore", ERRORS},
+    {"run_dir.create", ERRORS},
+    {"run_dir.log", ERRORS},
+    {"run_dir.make", ERRORS},
+    {"run_dir.rename", ERRORS},
+    {"run_dir.sync", ERRORS},
+    {"run_dir.try", ERRORS},
+    {"run_dir.write", ERRORS | SHORT},
     {"step.begin", 0},
+    /* app */
+    {"launch.mpi", ERRORS},
+    {"launch.processor", ERRORS},
 };
 
 static const struct {

@@ -1,7 +1,9 @@
 #include <orthant/par/watchdog.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -81,7 +83,9 @@ static int start_thread(orth_watchdog *watchdog)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&watchdog->thread, NULL, watch, watchdog);
+    int failed = orth_fault_fails("watchdog.thread")
+                     ? errno
+                     : pthread_create(&watchdog->thread, NULL, watch, watchdog);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }

@@ -8,11 +8,13 @@
 
 /**
  * Checked collectives with 64-bit counts: larger transfers go in pieces. Every function here is
- * collective over `comm`, with the same counts where MPI asks for it, and returns
- * ORTH_ERR_ENVIRONMENT when MPI reports a failure.
+ * collective over `comm`, with the same counts where MPI asks for it. When MPI
+ * reports a failure, they do not return: orth_mpi_status ends the job.
  */
 
-/** ORTH_OK, or a recorded error that names the call. */
+/** ORTH_OK where an MPI call succeeded. Else the rank says which call failed and ends the whole job
+ * with ORTH_ERR_ENVIRONMENT (orth_end_job): ranks that are no longer at one place in the program
+ * cannot agree on an error, and would wait for each other without end. */
 orth_status orth_mpi_status(int code, const char *call);
 
 /** Run an MPI call inside a function that returns orth_status; return its failure. */
