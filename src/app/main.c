@@ -104,6 +104,7 @@ static orth_status run_in_world(int provided, int argc, char **argv, MPI_Comm wo
 {
     int rank = 0, size = 1;
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
+    orth_mpi_end_job_on_failure();
     orth_status status = orth_mpi_status(MPI_Comm_rank(world, &rank), "MPI_Comm_rank");
     if (status == ORTH_OK)
         status = orth_mpi_status(MPI_Comm_size(world, &size), "MPI_Comm_size");

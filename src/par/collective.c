@@ -6,6 +6,7 @@
 #include <orthant/par/transfer.h>
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,13 @@
  * added should still be in cache. Few values are sent whole: that is one transfer less. */
 enum { CHUNK_BYTES = 2 << 20, ADDED_BYTES = 512 << 10, SMALL_BYTES = 32 << 10 };
 
-/* After a failed call the ranks are no longer at one place, and no agreement is possible. */
+static bool failures_end_the_job = false;
+
+void orth_mpi_end_job_on_failure(void)
+{
+    failures_end_the_job = true;
+}
+
 orth_status orth_mpi_status(int code, const char *call)
 {
     if (orth_fault_fails("par.collective"))
@@ -25,12 +32,12 @@ orth_status orth_mpi_status(int code, const char *call)
     int length = 0, rank = -1;
     MPI_Error_string(code, text, &length);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    orth_error_clear();
-    return orth_end_job(MPI_COMM_WORLD,
-                        orth_fail(ORTH_ERR_ENVIRONMENT,
-                                  "MPI: rank %d: %.*s: %s; see whether a rank or a link died, "
-                                  "and resume from the last checkpoint",
-                                  rank, (int)strcspn(call, "("), call, text));
+    if (failures_end_the_job) /* what was recorded before was to be agreed on: that is over */
+        orth_error_clear();
+    orth_status status =
+        orth_fail(ORTH_ERR_ENVIRONMENT, "MPI: rank %d: %.*s: %s; see whether a rank or a link died",
+                  rank, (int)strcspn(call, "("), call, text);
+    return failures_end_the_job ? orth_end_job(MPI_COMM_WORLD, status) : status;
 }
 
 static int64_t smaller(int64_t a, int64_t b)

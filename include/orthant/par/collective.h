@@ -8,14 +8,17 @@
 
 /**
  * Checked collectives with 64-bit counts: larger transfers go in pieces. Every function here is
- * collective over `comm`, with the same counts where MPI asks for it. When MPI
- * reports a failure, they do not return: orth_mpi_status ends the job.
+ * collective over `comm`, with the same counts where MPI asks for it, and returns
+ * ORTH_ERR_ENVIRONMENT when MPI reports a failure.
  */
 
-/** ORTH_OK where an MPI call succeeded. Else the rank says which call failed and ends the whole job
- * with ORTH_ERR_ENVIRONMENT (orth_end_job): ranks that are no longer at one place in the program
- * cannot agree on an error, and would wait for each other without end. */
+/** ORTH_OK, or a recorded error that names the rank and the call. Not collective. */
 orth_status orth_mpi_status(int code, const char *call);
+
+/** From now on a failure of MPI ends the whole job (orth_end_job) where it shows: ranks that are no
+ * longer at one place in the program cannot agree on it, and would wait for each other without end.
+ * Not collective. */
+void orth_mpi_end_job_on_failure(void);
 
 /** Run an MPI call inside a function that returns orth_status; return its failure. */
 #define ORTH_MPI(call)                                                                             \
