@@ -266,7 +266,7 @@ static orth_status gather_pieces(const int64_t *counts, int64_t size, char *all,
     int64_t total = 0;
     for (int r = 0; r < ranks; r++)
         total += counts[r] * size;
-    if (total <= INT_MAX) {
+    if (total <= INT_MAX && orth_fault("par.gather") != ORTH_FAULT_SHORT) {
         int place = 0;
         for (int r = 0; r < ranks; r++) {
             bytes[r] = (int)(counts[r] * size);

@@ -391,6 +391,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     t->quiet = quiet;
     t->started = orth_now();
     orth_phase_start(&t->timer);
+    ORTH_TRY(orth_run_dir_check(config->run_dir, world));
     ORTH_TRY(open_data(t, config, world));
     orth_recipe recipe = config->recipe;
     if (recipe.n_latent == 0)
