@@ -79,6 +79,8 @@ static const struct {
     {"run_dir.try", ERRORS},
     {"run_dir.write", ERRORS | SHORT},
     {"step.begin", 0},
+    {"step.gradient", NOT_A_NUMBER},
+    {"step.loss", NOT_A_NUMBER},
     /* app */
     {"launch.mpi", ERRORS},
     {"launch.processor", ERRORS},

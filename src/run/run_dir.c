@@ -54,19 +54,18 @@ static orth_status make_folder(const char *path)
     return refuse(path, "make the folder");
 }
 
-/* Permissions alone do not tell (root, read-only mounts, quotas): write a file. `what` and `doing`
- * word the refusal. */
-static orth_status try_writing(const char *folder, const char *what, const char *doing)
+/* Permissions alone do not tell (root, read-only mounts, quotas): write a file. */
+static orth_status try_writing(const char *folder)
 {
     char *path = NULL;
     ORTH_TRY(orth_path_format(&path, "%s/.writable-XXXXXX", folder));
     orth_status status = ORTH_OK;
     int file = mkstemp(path);
     if (file < 0) {
-        status = refuse(what, doing);
+        status = refuse(folder, "write there");
     } else {
         if (orth_fault_fails("run_dir.try") || write(file, "\n", 1) != 1)
-            status = refuse(what, doing);
+            status = refuse(folder, "write there");
         close(file);
         unlink(path);
     }
@@ -84,36 +83,6 @@ static orth_status check_length(const char *run_dir)
     return status;
 }
 
-/* A folder that is still to be made shows in its parent whether it can be. */
-static orth_status look_at(const char *run_dir)
-{
-    struct stat info;
-    char *parent = NULL;
-    ORTH_TRY(check_length(run_dir));
-    if (stat(run_dir, &info) == 0)
-        return S_ISDIR(info.st_mode) ? try_writing(run_dir, run_dir, "write there")
-                                     : make_folder(run_dir);
-    if (errno != ENOENT)
-        return refuse(run_dir, "look at it");
-    ORTH_TRY(orth_path_format(&parent, "%s", run_dir));
-    size_t length = strlen(parent);
-    while (length > 0 && parent[length - 1] == '/')
-        length--;
-    while (length > 0 && parent[length - 1] != '/')
-        length--;
-    parent[length] = '\0';
-    orth_status status = try_writing(length > 0 ? parent : ".", run_dir, "make the folder");
-    free(parent);
-    return status;
-}
-
-orth_status orth_run_dir_check(const char *run_dir, MPI_Comm comm)
-{
-    int rank;
-    ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    return orth_agree(comm, rank == 0 ? look_at(run_dir) : ORTH_OK);
-}
-
 static orth_status make_folders(const char *run_dir)
 {
     static const char *const parts[] = {"", "/checkpoints", "/eval"};
@@ -124,7 +93,7 @@ static orth_status make_folders(const char *run_dir)
         if (status == ORTH_OK)
             status = make_folder(path);
         if (status == ORTH_OK)
-            status = try_writing(path, path, "write there");
+            status = try_writing(path);
         free(path);
     }
     return status;

@@ -11,15 +11,9 @@ orth_status orth_path_format(char **out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /**
- * Whether `run_dir` can be made or, where it is there, written to; nothing of it is made yet, so
- * that it can come before the data are looked at, which may be refused too. Rank 0 looks;
- * collective over `comm`; agreed. ORTH_ERR_STORAGE.
- */
-orth_status orth_run_dir_check(const char *run_dir, MPI_Comm comm);
-
-/**
  * Make `run_dir` (its parent must exist), `checkpoints` and `eval` in it as far as they are
- * missing, and try whether files can be written there. Every rank must see the folder. Collective
+ * missing, and try whether files can be written there, so that a wrong path is refused before
+ * anything is read. Every rank must see the folder. Collective
  * over `comm`; agreed. ORTH_ERR_STORAGE.
  */
 orth_status orth_run_dir_create(const char *run_dir, MPI_Comm comm);
