@@ -191,7 +191,7 @@ static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, 
         if (file)
             fclose(file);
         ORTH_TRY(orth_agree(t->grid.world, status));
-        *path = strdup(resume);
+        *path = orth_strdup(resume);
         return *path ? ORTH_OK : orth_fail(ORTH_ERR_ENVIRONMENT, "--resume: out of memory");
     }
     ORTH_TRY(orth_checkpoint_find(t->config.run_dir, t->grid.world, true, path));
