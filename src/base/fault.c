@@ -38,8 +38,26 @@ static const struct {
     const char *name;
     int takes;
 } points[] = {
-    {"memory.allocate", ERRORS}, {"eval.batch", 0}, {"prepare.data", 0},
-    {"step.begin", 0},           {"step.read", 0},  {"step.reduce", 0},
+    {"checkpoint.aside", ERRORS},
+    {"checkpoint.clean", 0},
+    {"checkpoint.close", 0},
+    {"checkpoint.create", ERRORS},
+    {"checkpoint.delete", ERRORS},
+    {"checkpoint.folder", ERRORS},
+    {"checkpoint.read", ERRORS | FLIP},
+    {"checkpoint.rename", ERRORS},
+    {"checkpoint.reserve", ERRORS},
+    {"checkpoint.sync", ERRORS},
+    {"checkpoint.verify", 0},
+    {"checkpoint.write", ERRORS | SHORT | FLIP},
+    {"eval.batch", 0},
+    {"memory.allocate", ERRORS},
+    {"prepare.data", 0},
+    {"step.begin", 0},
+    {"step.gradient", NOT_A_NUMBER},
+    {"step.loss", NOT_A_NUMBER},
+    {"step.read", 0},
+    {"step.reduce", 0},
 };
 
 static const struct {

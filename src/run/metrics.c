@@ -25,18 +25,22 @@ static orth_status refuse(const orth_metrics_file *file, const char *doing)
                      file->path, doing, strerror(errno));
 }
 
-/* The step of a line, -1 when it is no line of ours. */
-static int64_t step_of(const char *line, size_t length)
+/* The step of a line, -1 when it is no line of ours; and the number of the roll-back it records, 0
+ * when it is of something else. */
+static int64_t step_of(const char *line, size_t length, int64_t *rollback)
 {
     json_t *object = json_loadb(line, length, 0, NULL);
     json_t *step = json_object_get(object, "step");
+    json_t *number = json_object_get(json_object_get(object, "rollback"), "number");
     int64_t value = json_is_integer(step) ? (int64_t)json_integer_value(step) : -1;
+    *rollback = json_is_integer(number) ? (int64_t)json_integer_value(number) : 0;
     json_decref(object);
     return value;
 }
 
 /* The length of the part to keep: up to the last good line before the first one after `step`. */
-static orth_status find_cut(const orth_metrics_file *file, int64_t step, off_t *out)
+static orth_status find_cut(const orth_metrics_file *file, int64_t step, int64_t rollbacks,
+                            off_t *out)
 {
     FILE *lines = fopen(file->path, "re");
     if (!lines)
@@ -45,9 +49,10 @@ static orth_status find_cut(const orth_metrics_file *file, int64_t step, off_t *
     size_t room = 0;
     off_t at = 0, keep = 0;
     for (ssize_t length; (length = getline(&line, &room, lines)) > 0;) {
+        int64_t rollback = 0;
         at += length;
-        int64_t found = line[length - 1] == '\n' ? step_of(line, (size_t)length) : -1;
-        if (found > step)
+        int64_t found = line[length - 1] == '\n' ? step_of(line, (size_t)length, &rollback) : -1;
+        if (found > step || rollback > rollbacks)
             break;
         if (found >= 0)
             keep = at;
@@ -59,14 +64,15 @@ static orth_status find_cut(const orth_metrics_file *file, int64_t step, off_t *
     return status;
 }
 
-static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, int64_t step)
+static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, int64_t step,
+                                int64_t rollbacks)
 {
     off_t keep = 0;
     ORTH_TRY(orth_path_format(&file->path, "%s/metrics.jsonl", run_dir));
     file->file = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (file->file < 0)
         return refuse(file, "open");
-    ORTH_TRY(find_cut(file, step, &keep));
+    ORTH_TRY(find_cut(file, step, rollbacks, &keep));
     if (ftruncate(file->file, keep) != 0)
         return refuse(file, "cut back");
     return ORTH_OK;
@@ -74,10 +80,16 @@ static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, in
 
 orth_status orth_metrics_open(const char *run_dir, int64_t step, orth_metrics_file **out)
 {
+    return orth_metrics_resume(run_dir, step, INT64_MAX, out);
+}
+
+orth_status orth_metrics_resume(const char *run_dir, int64_t step, int64_t rollbacks,
+                                orth_metrics_file **out)
+{
     orth_metrics_file *file = NULL;
     ORTH_TRY(ORTH_ALLOCATE(1, "metrics file", &file));
     file->file = -1;
-    orth_status status = open_and_cut(file, run_dir, step);
+    orth_status status = open_and_cut(file, run_dir, step, rollbacks);
     if (status == ORTH_OK)
         *out = file;
     else
