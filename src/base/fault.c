@@ -38,6 +38,28 @@ static const struct {
     const char *name;
     int takes;
 } points[] = {
+    /* base */
+    {"memory.allocate", ERRORS},
+    /* par */
+    {"par.collective", ERRORS},
+    {"par.gather", SHORT}, /* as if the sum of its bytes were beyond what MPI counts */
+    {"watchdog.thread", ERRORS},
+    /* io */
+    {"batch", NOT_A_NUMBER},
+    {"h5.attribute", ERRORS},
+    {"h5.close", ERRORS},
+    {"h5.create", ERRORS},
+    {"h5.dataset", ERRORS},
+    {"h5.open", ERRORS},
+    {"h5.read", ERRORS | FLIP},
+    {"h5.reserve", ERRORS},
+    {"h5.write", ERRORS | SHORT | FLIP},
+    {"rows.open", ERRORS},
+    {"rows.read", ERRORS | SHORT | FLIP},
+    {"stream.thread", ERRORS},
+    /* eval */
+    {"eval.batch", 0},
+    /* run */
     {"checkpoint.aside", ERRORS},
     {"checkpoint.clean", 0},
     {"checkpoint.close", 0},
@@ -50,14 +72,36 @@ static const struct {
     {"checkpoint.sync", ERRORS},
     {"checkpoint.verify", 0},
     {"checkpoint.write", ERRORS | SHORT | FLIP},
-    {"eval.batch", 0},
-    {"memory.allocate", ERRORS},
+    {"folder.sync", ERRORS},
+    {"json.create", ERRORS},
+    {"json.rename", ERRORS},
+    {"json.sync", ERRORS},
+    {"json.write", ERRORS | SHORT},
+    {"lock.create", ERRORS},
+    {"lock.renew", ERRORS},
+    {"lock.thread", ERRORS},
+    {"lock.write", ERRORS | SHORT},
+    {"metrics.append", ERRORS | SHORT},
+    {"metrics.cut", ERRORS},
+    {"metrics.open", ERRORS},
+    {"metrics.read", ERRORS},
+    {"metrics.restore", ERRORS},
     {"prepare.data", 0},
+    {"run_dir.create", ERRORS},
+    {"run_dir.log", ERRORS},
+    {"run_dir.make", ERRORS},
+    {"run_dir.rename", ERRORS},
+    {"run_dir.sync", ERRORS},
+    {"run_dir.try", ERRORS},
+    {"run_dir.write", ERRORS | SHORT},
     {"step.begin", 0},
     {"step.gradient", NOT_A_NUMBER},
     {"step.loss", NOT_A_NUMBER},
     {"step.read", 0},
     {"step.reduce", 0},
+    /* app */
+    {"launch.mpi", ERRORS},
+    {"launch.processor", ERRORS},
 };
 
 static const struct {

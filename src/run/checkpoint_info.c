@@ -105,7 +105,7 @@ static orth_status read_text(orth_h5_file *file, const char *name, MPI_Comm comm
     if (length < 1 || length > MAX_TEXT)
         status = orth_fail(ORTH_ERR_CORRUPT, "%s: %s has %lld bytes; use another checkpoint",
                            orth_h5_path(file), name, (long long)length);
-    else if (!(text = calloc(1, (size_t)length + 1)))
+    else if (!(text = orth_calloc(1, (size_t)length + 1)))
         status =
             orth_fail(ORTH_ERR_ENVIRONMENT, "%s: %s: out of memory for %lld bytes; free memory",
                       orth_h5_path(file), name, (long long)length);

@@ -1,5 +1,6 @@
 #include <orthant/run/metrics.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/run/run_dir.h>
 
@@ -17,6 +18,7 @@
 struct orth_metrics_file {
     int file;
     char *path;
+    off_t torn; ///< where a line begins that could not be written whole nor taken back; -1: none
 };
 
 static orth_status refuse(const orth_metrics_file *file, const char *doing)
@@ -42,7 +44,7 @@ static int64_t step_of(const char *line, size_t length, int64_t *rollback)
 static orth_status find_cut(const orth_metrics_file *file, int64_t step, int64_t rollbacks,
                             off_t *out)
 {
-    FILE *lines = fopen(file->path, "re");
+    FILE *lines = orth_fault_fails("metrics.read") ? NULL : fopen(file->path, "re");
     if (!lines)
         return refuse(file, "read");
     char *line = NULL;
@@ -69,11 +71,12 @@ static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, in
 {
     off_t keep = 0;
     ORTH_TRY(orth_path_format(&file->path, "%s/metrics.jsonl", run_dir));
-    file->file = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (!orth_fault_fails("metrics.open"))
+        file->file = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (file->file < 0)
         return refuse(file, "open");
     ORTH_TRY(find_cut(file, step, rollbacks, &keep));
-    if (ftruncate(file->file, keep) != 0)
+    if (orth_fault_fails("metrics.cut") || ftruncate(file->file, keep) != 0)
         return refuse(file, "cut back");
     return ORTH_OK;
 }
@@ -89,6 +92,7 @@ orth_status orth_metrics_resume(const char *run_dir, int64_t step, int64_t rollb
     orth_metrics_file *file = NULL;
     ORTH_TRY(ORTH_ALLOCATE(1, "metrics file", &file));
     file->file = -1;
+    file->torn = -1;
     orth_status status = open_and_cut(file, run_dir, step, rollbacks);
     if (status == ORTH_OK)
         *out = file;
@@ -107,21 +111,33 @@ void orth_metrics_close(orth_metrics_file *file)
     orth_free(file);
 }
 
+/* Take a line back that is not whole: it would spoil the next one too. */
+static bool take_back(orth_metrics_file *file, off_t begin)
+{
+    bool failed = orth_fault_fails("metrics.restore") || ftruncate(file->file, begin) != 0;
+    file->torn = failed ? begin : -1;
+    return !failed;
+}
+
 /* One write for the line; what came of a failed one is taken back, so that lines stay whole. */
 static orth_status append_line(orth_metrics_file *file, char *text)
 {
+    if (file->torn >= 0 && !take_back(file, file->torn))
+        return refuse(file, "cut back");
     size_t length = strlen(text);
     text[length] = '\n'; /* in place of the final NUL */
     off_t before = lseek(file->file, 0, SEEK_END);
-    ssize_t written = write(file->file, text, length + 1);
+    orth_fault_effect fault = orth_fault("metrics.append");
+    size_t some = fault == ORTH_FAULT_SHORT ? length / 2 : length + 1;
+    ssize_t written = fault == ORTH_FAULT_ERROR ? -1 : write(file->file, text, some);
     if (before >= 0 && written == (ssize_t)length + 1)
         return ORTH_OK;
     if (written >= 0)
         errno = ENOSPC;
     orth_status status = refuse(file, "write");
-    /* If this fails too, the torn line goes at the next opening. */
-    int restored = before >= 0 && written > 0 ? ftruncate(file->file, before) : 0;
-    (void)restored;
+    if (before >= 0 && written > 0)
+        take_back(file,
+                  before); /* if this fails too, before the next line or at the next opening */
     return status;
 }
 

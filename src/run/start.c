@@ -191,7 +191,7 @@ static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, 
         if (file)
             fclose(file);
         ORTH_TRY(orth_agree(t->grid.world, status));
-        *path = strdup(resume);
+        *path = orth_strdup(resume);
         return *path ? ORTH_OK : orth_fail(ORTH_ERR_ENVIRONMENT, "--resume: out of memory");
     }
     ORTH_TRY(orth_checkpoint_find(t->config.run_dir, t->grid.world, true, path));
@@ -208,7 +208,10 @@ orth_status orth_trainer_start(orth_trainer *t, const char *resume)
     char *path = NULL;
     bool own = strcmp(resume, "auto") == 0;
     t->last_checkpoint_step = t->last_try = -1;
+    orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_status status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
+    if (!path)
+        orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     if (status == ORTH_OK)
         status = path ? resume_from(t, path, own) : init_fresh(t);
     if (own)

@@ -212,8 +212,9 @@ class Signals(support.Case):
 
     def test_crash(self):  # 13
         for ranks, number, name in ((1, signal.SIGFPE, "arithmetic"),
+                                    (1, signal.SIGILL, "illegal instruction .*processor"),
                                     (3, signal.SIGSEGV, "segmentation fault")):
-            self.run_dir = self.path(f"run-{ranks}")
+            self.run_dir = self.path(f"run-{ranks}-{number}")
             running, pids = self.started(ranks, checkpoint__every=2)
             os.kill(pids[ranks - 1], number)
             result = running.wait()
