@@ -16,6 +16,9 @@ class Everywhere(test_watchdog.Case):
                              ("checkpoint.verify:1:hang@2", "checkpoint"),
                              ("checkpoint.rename:1:hang@0", "checkpoint")):
             self.check_hang(fault, phase, run__dir=self.path(fault))
+        self.check_success(self.start(run__steps=6).wait())
+        self.check_hang("checkpoint.read:1:hang@1", "checkpoint")
+        self.check_hang("checkpoint.read:20:hang@2", "checkpoint")
 
 
 if __name__ == "__main__":
