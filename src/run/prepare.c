@@ -240,6 +240,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
     announce(t);
     ORTH_TRY(orth_trainer_start(t, resume));
+    orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     if (t->sae.step < t->steps)
         ORTH_TRY(orth_restarts_check(t->config.run_dir, t->sae.step, world));
     ORTH_TRY(open_outputs(t));
