@@ -8,21 +8,27 @@ import signal
 import subprocess
 import unittest
 
-import slurm_case
+import slurm_case  # also finds the other two
+import cluster
 import support
 
 ROOT = slurm_case.ROOT
 
 
 class WithoutSlurm(support.Case):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(lambda: cluster.kill(cluster.marked(self.folder)))
+
     def start(self, script, *words, ranks=2, **environment):
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith("SLURM")} | support.ENVIRONMENT | environment
         with open(self.path("said"), "w") as said:
             return subprocess.Popen(
                 ["bash", os.path.join(ROOT, "jobs", script), *map(str, words)], cwd=self.folder,
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-                env={**environment, "ORTHANT_RANKS": str(ranks), "OMP_NUM_THREADS": "1"})
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+                env={**environment, "ORTHANT_RANKS": str(ranks), "OMP_NUM_THREADS": "1",
+                     cluster.MARKER: self.folder})
 
     def said(self):
         with open(self.path("said"), errors="replace") as file:
@@ -30,7 +36,6 @@ class WithoutSlurm(support.Case):
 
     def run_script(self, script, *words, code=0, **options):
         process = self.start(script, *words, **options)
-        self.addCleanup(process.kill)
         self.assertEqual(process.wait(support.TIMEOUT), code, self.said())
         return self.said()
 
@@ -55,20 +60,20 @@ class WithoutSlurm(support.Case):
             self.assertEqual(file.read().splitlines(), ["train a.yaml --set x=y"] * 3)
 
     def test_stopped(self):
-        """A signal for the script stops the ranks with a checkpoint; the same command goes on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """A signal for the script, or Ctrl-C in its terminal, stops the ranks with a checkpoint;
+        the same command goes on."""
+        for number, send in ((signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)):
             with self.subTest(signal=number.name):
                 run_dir = f"run-{number.name}"
                 process = self.start("train.sbatch", self.config(run_dir, run__steps=10**6))
-                self.addCleanup(process.kill)
-                while True:
+                        while True:
                     self.assertIsNone(process.poll(), self.said())
                     try:
                         if support.metrics(self.path(run_dir, "metrics.jsonl"), torn=True):
                             break
                     except OSError:
                         pass
-                process.send_signal(number)
+                send(process.pid, number)
                 self.assertEqual(process.wait(support.TIMEOUT), 75, self.said())
                 step, = support.steps(self.path(run_dir))
                 self.run_script("train.sbatch", self.config(run_dir, run__steps=step + 5))
