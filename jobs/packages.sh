@@ -34,6 +34,8 @@ bench | header oneapi/dnnl/dnnl.h   | libdnnl-dev              | onednn-devel   
 test  | command python3             | python3                  | python3                  | python
 test  | python h5py                 | python3-h5py             | python3-h5py             | py-h5py
 test  | python numpy                | python3-numpy            | python3-numpy            | py-numpy
+test  | command ip                  | iproute2                 | iproute iproute-tc       | -
+test  | command nft                 | nftables                 | nftables                 | nftables
 test  | command munged              | munge                    | munge                    | munge
 test  | command slurmctld           | slurmctld                | slurm-slurmctld          | slurm
 test  | command slurmd              | slurmd                   | slurm-slurmd             | slurm
