@@ -216,6 +216,10 @@ static void list_all(const orth_sae *sae, const orth_checkpoint_info *info, smal
                                &values->input_scale);
     orth_checkpoint_list_whole(out, "/data_fingerprint", ORTH_H5_UINT8, 1, length,
                                values->fingerprint);
+    /* Two integers each, as the cursor; not there without roll-backs. */
+    if (info->n_skipped > 0)
+        orth_checkpoint_list_whole(out, "/state/skipped", ORTH_H5_INT64, 8, 2 * info->n_skipped,
+                                   info->skipped);
     orth_checkpoint_list_whole(out, "/config", ORTH_H5_UINT8, 1, (int64_t)strlen(config),
                                (void *)(uintptr_t)config);
 }

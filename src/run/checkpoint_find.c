@@ -107,13 +107,13 @@ orth_status orth_checkpoint_error_text(MPI_Comm comm, orth_status failed, char *
 {
     int rank;
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    int first = orth_error_status() == failed ? rank : INT_MAX;
-    ORTH_MPI(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm));
-    if (first == INT_MAX)
+    int first;
+    ORTH_TRY(orth_agree_speaker(comm, failed, &first));
+    if (first < 0)
         return orth_path_format(out, "failed without a reason");
     int64_t length = (int64_t)strlen(orth_error_text()) + 1;
     ORTH_TRY(orth_broadcast(&length, 1, MPI_INT64_T, first, comm));
-    char *text = calloc(1, (size_t)length);
+    char *text = orth_calloc(1, (size_t)length);
     if (text && rank == first)
         memcpy(text, orth_error_text(), (size_t)length);
     orth_status status = orth_agree(

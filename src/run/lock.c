@@ -1,9 +1,11 @@
 #include <orthant/run/lock.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/phase.h>
 #include <orthant/run/run_dir.h>
 
 #include <errno.h>
@@ -42,7 +44,8 @@ struct orth_lock {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    bool stop; ///< guarded by the mutex
+    bool stop;      ///< guarded by the mutex
+    double renewed; ///< when it was last; of the thread
     _Atomic bool lost;
 };
 
@@ -168,8 +171,12 @@ static bool write_holder(int file, const holder *self)
     char text[512];
     int length = snprintf(text, sizeof text, "host %s\npid %lld\nstart %llu\njob %s\n", self->host,
                           self->pid, self->start, self->job);
+    orth_fault_effect fault = orth_fault("lock.write");
+    if (fault == ORTH_FAULT_ERROR)
+        return false;
+    size_t some = fault == ORTH_FAULT_SHORT ? (size_t)length / 2 : (size_t)length;
     errno = ENOSPC; /* where a part is written */
-    return write(file, text, (size_t)length) == length;
+    return write(file, text, some) == length;
 }
 
 /* Over a network the answer to a link that was made may be lost. */
@@ -195,7 +202,9 @@ static int put_lock(const char *path)
         errno = ENOMEM;
         return -1;
     }
-    int file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int file = orth_fault_fails("lock.create")
+                   ? -1
+                   : open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     bool good = file >= 0 && write_holder(file, &self) && link_file(file, fresh, path);
     int reason = errno;
     if (file >= 0)
@@ -253,6 +262,20 @@ static orth_status create_lock(const char *path, int *out)
     }
 }
 
+/* Storage that answers with an error says nothing about whose lock it is, until it has lasted so
+ * long that another job may take the lock for left over. */
+void orth_lock_renew(orth_lock *lock)
+{
+    struct stat now;
+    bool seen = !orth_fault_fails("lock.renew") && stat(lock->path, &now) == 0;
+    if (seen ? now.st_ino != lock->own.st_ino : errno == ENOENT)
+        atomic_store(&lock->lost, true);
+    else if (seen && futimens(lock->file, NULL) == 0)
+        lock->renewed = orth_now();
+    else if (orth_now() - lock->renewed > STALE_SECONDS)
+        atomic_store(&lock->lost, true);
+}
+
 static void *renew(void *argument)
 {
     orth_lock *lock = argument;
@@ -263,11 +286,7 @@ static void *renew(void *argument)
         until.tv_sec += RENEW_SECONDS;
         if (pthread_cond_timedwait(&lock->wake, &lock->mutex, &until) == 0)
             continue;
-        struct stat now;
-        if (stat(lock->path, &now) == 0 && now.st_ino == lock->own.st_ino)
-            futimens(lock->file, NULL);
-        else
-            atomic_store(&lock->lost, true);
+        orth_lock_renew(lock);
     }
     pthread_mutex_unlock(&lock->mutex);
     return NULL;
@@ -284,7 +303,8 @@ static orth_status start_renewing(orth_lock *lock)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&lock->thread, NULL, renew, lock);
+    int failed =
+        orth_fault_fails("lock.thread") ? errno : pthread_create(&lock->thread, NULL, renew, lock);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!failed)
         return ORTH_OK;
@@ -303,6 +323,7 @@ static orth_status acquire(const char *run_dir, orth_lock **out)
         status = create_lock(lock->path, &lock->file);
     if (status == ORTH_OK) {
         fstat(lock->file, &lock->own);
+        lock->renewed = orth_now();
         status = start_renewing(lock);
         if (status != ORTH_OK)
             unlink(lock->path);
