@@ -75,8 +75,8 @@ class Leak(support.Case):
                   f"to the last fifth; files {min(s[2] for s in early)} to "
                   f"{max(s[2] for s in late)}, threads {samples[-1][3]}")
             self.assertLess(more, growth)
-            self.assertEqual(min(s[2] for s in late), min(s[2] for s in early))
-            self.assertEqual(min(s[3] for s in late), min(s[3] for s in early))
+            for what in (2, 3):  # some come and go with checkpoints and evaluations
+                self.assertLessEqual(min(s[what] for s in late), min(s[what] for s in early))
 
 
 class Some(Leak):
