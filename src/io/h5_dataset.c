@@ -3,6 +3,7 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -418,6 +419,7 @@ static orth_status move_piece(orth_h5_dataset *dataset, int64_t begin, int64_t e
                       : write_selected(dataset, type, in_memory, on_disk, from);
     /* Words first: the next call of HDF5 that succeeds clears its error stack. */
     orth_status status = result < 0 ? fail_piece(dataset, begin, end, into != NULL) : ORTH_OK;
+    orth_alive();
     if (on_disk >= 0)
         H5Sclose(on_disk);
     if (in_memory >= 0)

@@ -3,6 +3,7 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/half.h>
 #include <orthant/base/memory.h>
+#include <orthant/par/alive.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -162,6 +163,7 @@ orth_rows_fault orth_rows_fetch(orth_rows *reader, const int64_t *rows, int64_t 
             read_piece(reader, file - dataset->files, first - file->first, last - file->first + 1);
         if (fault.failed)
             return fault;
+        orth_alive();
         for (; at < end; at++)
             sink(context, reader->order[at].index, reader->order[at].row,
                  reader->piece + (reader->order[at].row - first) * row_bytes);

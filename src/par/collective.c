@@ -132,14 +132,14 @@ static orth_status sum_in_order(char *data, int64_t count, MPI_Datatype type, in
         size_t bytes = (size_t)(smaller(chunk, count - done) * size);
         memcpy(send, data + done * size, bytes);
         memset(send + bytes, 0, (size_t)(chunk * size) - bytes);
-        status = orth_mpi_status(MPI_Alltoall(send, (int)slice_bytes, MPI_BYTE, receive,
-                                              (int)slice_bytes, MPI_BYTE, comm),
+        status = orth_mpi_status(ORTH_WAIT(MPI_Alltoall(send, (int)slice_bytes, MPI_BYTE, receive,
+                                                        (int)slice_bytes, MPI_BYTE, comm)),
                                  "MPI_Alltoall");
         if (status != ORTH_OK)
             break;
         add_in_order(receive, slice, ranks, type);
-        status = orth_mpi_status(MPI_Allgather(receive, (int)slice_bytes, MPI_BYTE, send,
-                                               (int)slice_bytes, MPI_BYTE, comm),
+        status = orth_mpi_status(ORTH_WAIT(MPI_Allgather(receive, (int)slice_bytes, MPI_BYTE, send,
+                                                         (int)slice_bytes, MPI_BYTE, comm)),
                                  "MPI_Allgather");
         if (status == ORTH_OK)
             memcpy(data + done * size, send, bytes);

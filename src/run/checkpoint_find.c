@@ -1,6 +1,7 @@
 /* Which checkpoints a run directory has, and the newest that can be trusted. */
 #include "checkpoint_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -92,6 +93,7 @@ static void remove_partial(const char *run_dir)
         const char *tail = strstr(entry->d_name, ".h5.partial");
         if (strncmp(entry->d_name, ".step-", 6) != 0 || !tail || strlen(tail) != 11)
             continue;
+        orth_fault("checkpoint.clean");
         if (unlinkat(dirfd(folder), entry->d_name, 0) == 0)
             orth_log_info("%s/%s: removed (left by a run that was stopped while writing it)", path,
                           entry->d_name);
@@ -181,8 +183,16 @@ static void set_aside(const search *s, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         char *path = NULL, *aside = NULL;
         if (orth_checkpoint_path(s->run_dir, s->steps[i], false, &path) == ORTH_OK &&
-            orth_path_format(&aside, "%s.damaged", path) == ORTH_OK && rename(path, aside) == 0)
-            orth_log_warning("the damaged checkpoint is kept as %s", aside);
+            orth_path_format(&aside, "%s.damaged", path) == ORTH_OK) {
+            if (!orth_fault_fails("checkpoint.aside") && rename(path, aside) == 0)
+                orth_log_warning("the damaged checkpoint is kept as %s", aside);
+            else
+                orth_log_warning("%s: this damaged checkpoint cannot be set aside: %s; remove it "
+                                 "by hand",
+                                 path, strerror(errno));
+        } else {
+            orth_error_clear();
+        }
         free(aside);
         free(path);
     }

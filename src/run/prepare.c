@@ -1,5 +1,6 @@
 #include "trainer_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/kern/library.h>
@@ -206,16 +207,29 @@ orth_status orth_trainer_create_model(orth_trainer *t)
     return orth_agree(t->grid.world, status);
 }
 
+/* Before anything that may hang, as opening a file does where the file system is dead. */
+static orth_status start_watchdog(orth_trainer *t, MPI_Comm world)
+{
+    int rank;
+    orth_phase_start(&t->timer);
+    orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    return orth_watchdog_start(t->config.run_watchdog, rank, &t->timer, &t->watchdog);
+}
+
 orth_status orth_trainer_prepare(const orth_config *config, const char *resume, bool quiet,
                                  MPI_Comm world, orth_trainer *t)
 {
     t->config = *config;
     t->quiet = quiet;
     t->started = orth_now();
-    orth_phase_start(&t->timer);
+    ORTH_TRY(orth_agree(world, start_watchdog(t, world)));
     ORTH_TRY(check_grid(config, world));
     ORTH_TRY(open_run_dir(t, world));
+    orth_phase_enter(&t->timer, ORTH_PHASE_READ);
+    orth_fault("prepare.data");
     ORTH_TRY(open_data(t, config, world));
+    orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     orth_recipe recipe = config->recipe;
     if (recipe.n_latent == 0)
         recipe.n_latent = 16 * orth_dataset_width(t->dataset);
@@ -236,7 +250,6 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
 
 void orth_trainer_close(orth_trainer *t)
 {
-    orth_watchdog_stop(t->watchdog);
     orth_stream_close(t->stream);
     orth_workspace_free(&t->workspace);
     orth_sae_free(&t->sae);
@@ -251,4 +264,5 @@ void orth_trainer_close(orth_trainer *t)
     free(t->origin);
     orth_free(t->skipped);
     orth_grid_free(&t->grid);
+    orth_watchdog_stop(t->watchdog);
 }

@@ -28,6 +28,7 @@ static orth_status read_batch(orth_trainer *t, orth_nonfinite *found)
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_READ);
     int64_t batch = t->sae.recipe.batch, n = orth_range_size(orth_grid_reads(&t->grid, batch));
     float *x = orth_workspace_rows(&t->workspace, &t->sae, batch, &valid);
+    orth_fault("step.read");
     do {
         t->batch = orth_stream_cursor(t->stream);
         ORTH_TRY(orth_stream_next(t->stream, x, valid, found));
@@ -258,8 +259,7 @@ static orth_status run(orth_trainer *t)
     if (t->grid.rank == 0)
         respect_slurm(&t->limit);
     orth_progress_start(&t->progress, t->grid.rank == 0, t->quiet, t->sae.step, t->steps);
-    ORTH_TRY(orth_agree(t->grid.world, orth_watchdog_start(t->config.run_watchdog, t->grid.rank,
-                                                           &t->timer, &t->watchdog)));
+    orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     t->last_checkpoint = orth_now();
     orth_status status = loop(t);
     if (status == ORTH_OK || status == ORTH_STOPPED)
