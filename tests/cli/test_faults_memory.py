@@ -11,7 +11,7 @@ import support
 from support import run, tokens, write_activations
 
 
-class Case(support.Case):
+class Memory(support.Case):
     apart = 107  # from one allocation that is refused to the next: no divisor of what repeats
 
     def setUp(self):

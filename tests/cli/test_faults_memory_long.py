@@ -7,7 +7,7 @@ import unittest
 import test_faults_memory
 
 
-class Every(test_faults_memory.Case):
+class Every(test_faults_memory.Memory):
     apart = 1
 
 

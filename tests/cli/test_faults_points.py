@@ -25,6 +25,8 @@ STOPS = [
     ("rows.read:2:eio@2", 3, ["data.h5", "row ", "Input/output error"]),  # 41
     ("rows.read:2:short@1", 3, ["data.h5", "row ", "shorter than when it was opened"]),  # 43
     ("batch:3:nan@1", 3, ["data.h5", "row ", "NaN or Inf", "data.nonfinite"]),  # 37
+    ("step.loss:3:nan@1", 6, ["step 3", "not finite"]),  # 48
+    ("step.gradient:3:nan@1", 6, ["step 3", "not finite"]),
     ("stream.thread:1:eagain@1", 7, ["read-ahead thread", "ulimit -u"]),
     ("watchdog.thread:1:eagain@2", 7, ["rank 2", "run.watchdog"]),
     ("lock.thread:1:eagain", 7, ["lock", "raise the limit of processes"]),
