@@ -73,7 +73,8 @@ class Running:
             command = [*LAUNCHER, "-n", str(ranks), *each_rank, *command]
         command = [*prefix, *command]
         self.command, self.ranks = command, ranks
-        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.out, self.err = (tempfile.TemporaryFile("w+", errors="backslashreplace")
+                              for _ in range(2))
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.out, stderr=err or self.err,
             cwd=cwd, env={**os.environ, **ENVIRONMENT, **(env or {})}, start_new_session=True)

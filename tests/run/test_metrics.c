@@ -2,6 +2,7 @@
  * ranks: 1 */
 #include "check_mpi.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/par/signals.h>
 #include <orthant/run/metrics.h>
 #include <orthant/run/progress.h>
@@ -177,6 +178,35 @@ START_TEST(a_line_that_does_not_fit_is_taken_back)
 }
 END_TEST
 
+#ifdef ORTH_FAULTS
+START_TEST(a_torn_line_goes_before_the_next)
+{
+    char text[4096];
+    orth_metrics_file *file = NULL;
+    orth_metrics m = sample(20);
+    put_file(LINE(10));
+    ck_assert_int_eq(orth_metrics_open(orth_check_folder(), 10, &file), ORTH_OK);
+    setenv("ORTHANT_FAULT", "metrics.append:1:short,metrics.restore:1:eio,metrics.restore:2:eio",
+           1);
+    ck_assert_int_eq(orth_fault_setup(-1), ORTH_OK);
+    for (int failing = 0; failing < 2; failing++) { /* the second writes nothing after the torn */
+        ck_assert_int_eq(orth_metrics_write(file, &m), ORTH_ERR_STORAGE);
+        orth_error_clear();
+        get_file(text, sizeof text);
+        ck_assert_ptr_null(strchr(text + strlen(LINE(10)), '\n'));
+        ck_assert_uint_gt(strlen(text), strlen(LINE(10)));
+    }
+    ck_assert_int_eq(orth_metrics_write(file, &m), ORTH_OK);
+    unsetenv("ORTHANT_FAULT");
+    ck_assert_int_eq(orth_fault_setup(-1), ORTH_OK);
+    orth_metrics_close(file);
+    get_file(text, sizeof text);
+    ck_assert_int_eq(strncmp(text, LINE(10) "{\"step\":20,", strlen(LINE(10)) + 11), 0);
+    ck_assert_ptr_eq(strchr(text + strlen(LINE(10)), '\n'), text + strlen(text) - 1);
+}
+END_TEST
+#endif
+
 START_TEST(a_folder_that_is_missing)
 {
     orth_metrics_file *file = NULL;
@@ -248,6 +278,9 @@ static Suite *make(void)
     tcase_add_test(cases, cut_back_to_the_checkpoint);
     tcase_add_test(cases, cut_back_before_a_rollback);
     tcase_add_test(cases, a_line_that_does_not_fit_is_taken_back);
+#ifdef ORTH_FAULTS
+    tcase_add_test(cases, a_torn_line_goes_before_the_next);
+#endif
     tcase_add_test(cases, a_folder_that_is_missing);
     tcase_add_test(cases, the_progress_line);
     suite_add_tcase(suite, cases);
