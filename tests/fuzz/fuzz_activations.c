@@ -14,6 +14,14 @@
 /* Widths that are read; the others are only opened. */
 enum { WIDEST = 4096, ELEMENTS_WRITTEN = 4096 };
 
+typedef struct made {
+    hsize_t extent[4];
+    int rank;
+    bool elsewhere; /* the values are said to lie in other files */
+    bool values;    /* our formula was written */
+    bool bfloat16;  /* as the upper halves of floats */
+} made;
+
 static char path[160], other[160];
 
 /* The file that must not be read in place of the one that is named. */
@@ -164,17 +172,16 @@ static void choose_chunks(fuzz_input *input, hid_t creation, int rank)
         H5Pset_deflate(creation, 1);
     if (filters & 4)
         H5Pset_fletcher32(creation);
-    if (filters & 8)
-        H5Pset_nbit(creation);
-    if (filters & 16)
-        H5Pset_scaleoffset(creation, H5Z_SO_INT, 0);
+    if (filters & 8) /* one that HDF5 does not have; such chunks stay as they are */
+        H5Pset_filter(creation, 32000, H5Z_FLAG_OPTIONAL, 0, NULL);
 }
 
-static hid_t choose_layout(fuzz_input *input, const hsize_t *extent, int rank)
+static hid_t choose_layout(fuzz_input *input, made *m)
 {
     hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
     hsize_t bytes = H5F_UNLIMITED;
     uint8_t kind = fuzz_byte(input);
+    m->elsewhere = kind % 7 >= 5;
     switch (kind % 7) {
     case 0:
     case 1:
@@ -184,18 +191,19 @@ static hid_t choose_layout(fuzz_input *input, const hsize_t *extent, int rank)
         break;
     case 3:
     case 4:
-        choose_chunks(input, creation, rank);
+        choose_chunks(input, creation, m->rank);
         break;
     case 5:
         H5Pset_external(creation, kind / 7 % 2 ? "/dev/zero" : other, 0, bytes);
         break;
     default: {
-        hid_t space = H5Screate_simple(rank, extent, NULL);
+        hid_t space = H5Screate_simple(m->rank, m->extent, NULL);
         H5Pset_virtual(creation, space, kind / 7 % 2 ? other : ".", "other", space);
         H5Sclose(space);
     }
     }
-    if (kind / 64 == 1)
+    /* HDF5 itself may crash when it allocates filtered chunks of odd types early. */
+    if (kind / 64 == 1 && H5Pget_layout(creation) == H5D_CONTIGUOUS)
         H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
     return creation;
 }
@@ -230,13 +238,6 @@ static void add_dtype(fuzz_input *input, hid_t dataset)
 }
 
 /* ---- the file ---- */
-
-typedef struct made {
-    hsize_t extent[4];
-    int rank;
-    bool values;   /* our formula was written */
-    bool bfloat16; /* as the upper halves of floats */
-} made;
 
 static float formula(int64_t row, int64_t column)
 {
@@ -298,7 +299,7 @@ static bool make_dataset(fuzz_input *input, hid_t file, made *m)
 {
     hid_t type = choose_type(input);
     hid_t space = choose_space(input, m->extent, &m->rank);
-    hid_t creation = choose_layout(input, m->extent, m->rank);
+    hid_t creation = choose_layout(input, m);
     hid_t dataset = H5Dcreate2(file, "made", type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
     bool good = dataset >= 0;
     if (good) {
@@ -367,7 +368,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     fuzz_outcome(status, ORTH_ERR_DATA);
     if (status != ORTH_OK)
         return 0;
-    fuzz_check(inside && m.rank == 2);
+    fuzz_check(inside && !m.elsewhere && m.rank == 2);
     fuzz_check(orth_dataset_rows(data) == (int64_t)m.extent[0]);
     fuzz_check(orth_dataset_width(data) == (int64_t)m.extent[1]);
     fuzz_check(orth_dataset_row_bytes(data) >= 2 * orth_dataset_width(data));

@@ -27,20 +27,23 @@ static orth_metrics_kept keep(const char *text, size_t size, int64_t step, char 
     return kept;
 }
 
-/* Every line of the text, by an own reading. */
-static int64_t check_lines(const char *text, size_t size, int64_t step)
+/* What should be kept, by an own reading: adds up the lines' lengths and counts them. */
+static void expect(const char *text, size_t size, int64_t step, int64_t *lines, size_t *bytes)
 {
-    int64_t count = 0;
-    for (size_t at = 0; at < size; count++) {
-        const char *end = memchr(text + at, '\n', size - at);
-        fuzz_check(end != NULL);
-        json_t *object = json_loadb(text + at, (size_t)(end - text) - at, 0, NULL);
-        json_int_t found = json_integer_value(json_object_get(object, "step"));
-        fuzz_check(json_is_object(object) && found >= 0 && found <= step);
+    *lines = 0;
+    *bytes = 0;
+    for (const char *end; (end = size ? memchr(text, '\n', size) : NULL); text = end + 1) {
+        size_t length = (size_t)(end - text) + 1;
+        json_t *object = json_loadb(text, length, 0, NULL);
+        json_t *value = json_object_get(object, "step");
+        json_int_t found = json_is_integer(value) ? json_integer_value(value) : -1;
         json_decref(object);
-        at = (size_t)(end - text) + 1;
+        size -= length;
+        if (found > step)
+            return;
+        *lines += found >= 0;
+        *bytes += found >= 0 ? length : 0;
     }
-    return count;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -53,7 +56,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     orth_metrics_kept kept = keep(text, input.size, step, &once, &once_size);
     fuzz_check(kept.end >= 0 && kept.end <= (int64_t)input.size && kept.bad >= 0);
     fuzz_check((int64_t)once_size <= kept.end);
-    fuzz_check(check_lines(once, once_size, step) == kept.lines);
+    int64_t lines;
+    size_t bytes;
+    expect(text, input.size, step, &lines, &bytes);
+    fuzz_check(lines == kept.lines && bytes == once_size);
     if (kept.bad == 0)
         fuzz_check((int64_t)once_size == kept.end && memcmp(once, text, once_size) == 0);
     orth_metrics_kept again = keep(once, once_size, step, &twice, &twice_size);
