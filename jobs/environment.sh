@@ -4,15 +4,8 @@
 
 ORTHANT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ORTHANT_ROOT
-if [[ -f $ORTHANT_ROOT/jobs/site.sh ]]; then
-    orthant_options=$-
-    set +eu # what `module` runs is not written for these
-    # shellcheck source=jobs/site.sh
-    source "$ORTHANT_ROOT/jobs/site.sh"
-    if [[ $orthant_options == *e* ]]; then set -e; fi
-    if [[ $orthant_options == *u* ]]; then set -u; fi
-    unset orthant_options
-fi
+# shellcheck source=jobs/load-site.sh
+source "$ORTHANT_ROOT/jobs/load-site.sh"
 
 # mpirun refuses to run as root without both. Its shared-memory transport reads other processes'
 # memory, which containers may forbid.

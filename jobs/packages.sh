@@ -34,6 +34,12 @@ bench | header oneapi/dnnl/dnnl.h   | libdnnl-dev              | onednn-devel   
 test  | command python3             | python3                  | python3                  | python
 test  | python h5py                 | python3-h5py             | python3-h5py             | py-h5py
 test  | python numpy                | python3-numpy            | python3-numpy            | py-numpy
+test  | command ip                  | iproute2                 | iproute iproute-tc       | -
+test  | command nft                 | nftables                 | nftables                 | nftables
+test  | command munged              | munge                    | munge                    | munge
+test  | command slurmctld           | slurmctld                | slurm-slurmctld          | slurm
+test  | command slurmd              | slurmd                   | slurm-slurmd             | slurm
+test  | command sbatch              | slurm-client             | slurm                    | slurm
 ci    | command git                 | git                      | git                      | git
 ci    | command clang-14            | clang-14                 | clang                    | llvm
 ci    | command clang-format-14     | clang-format-14          | clang-tools-extra        | llvm
@@ -92,7 +98,7 @@ present() {
     local kind=$1 name
     shift
     case $kind in
-    command) command -v "$1" >/dev/null ;;
+    command) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;; # daemons are in sbin
     header) preprocessed "$1" ;;
     library) linkable "$@" ;;
     python) PATH=/usr/bin:$PATH python3 -c "import $1" >/dev/null 2>&1 ;;

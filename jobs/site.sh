@@ -12,7 +12,7 @@
 # export PKG_CONFIG_PATH="$HOME/orthant-libraries/lib/pkgconfig:${PKG_CONFIG_PATH:-}"
 # export ORTHANT_CMAKE="$HOME/cmake/bin/cmake"
 
-# --- What `sbatch jobs/train.sbatch` uses besides its own lines (read by sbatch from the environment,
+# --- What `sbatch jobs/...` uses besides its own lines (read by sbatch from the environment,
 #     so source this file in your shell before you call it)
 # export SBATCH_PARTITION=compute
 # export SBATCH_ACCOUNT=project

@@ -78,7 +78,8 @@ void orth_help_program(FILE *out)
                  "  5  corrupt or incompatible checkpoint or model file\n"
                  "  6  a loss or gradient is not finite\n"
                  "  7  MPI or environment\n"
-                 "  75 stopped early with a checkpoint: run again to continue\n");
+                 "  75 stopped early with a checkpoint: run again to continue\n"
+                 "  76 no progress, ended by run.watchdog: run again to continue\n");
 }
 
 static void print_option(const orth_option *option, FILE *out)

@@ -1,5 +1,6 @@
 #include "launch.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
@@ -9,16 +10,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The value of the first variable that is set, NULL when none is. */
+static const char *first_set(const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (getenv(names[i]))
+            return getenv(names[i]);
+    return NULL;
+}
+
 /* The rank that the launcher gave this process, as text; NULL without a launcher. */
 static const char *launched_rank(void)
 {
     /* The innermost launcher first: under mpirun inside a job SLURM_PROCID is the job script's. */
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
                                         "SLURM_PROCID"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i]))
-            return getenv(names[i]);
-    return NULL;
+    return first_set(names, sizeof names / sizeof *names);
+}
+
+bool orth_launch_first_of_node(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID",
+                                        "SLURM_LOCALID"};
+    const char *rank = first_set(names, sizeof names / sizeof *names);
+    return rank ? strtol(rank, NULL, 10) == 0 : orth_launch_first();
 }
 
 int orth_launch_rank(void)
@@ -50,6 +65,57 @@ orth_status orth_launch_check_threads(int provided)
                      "MPI: the library gives thread level %d, which is below MPI_THREAD_FUNNELED; "
                      "use an MPI that was built with threads",
                      provided);
+}
+
+#ifdef __x86_64__
+/* What the compiler was told that the processor has, and whether this one has it. */
+#define FEATURE(name) (__builtin_cpu_supports(name) ? NULL : (name))
+
+static const char *missing_feature(void)
+{
+    const char *features[] = {
+#ifdef __AVX512F__
+        FEATURE("avx512f"),
+#endif
+#ifdef __AVX512BW__
+        FEATURE("avx512bw"),
+#endif
+#ifdef __AVX2__
+        FEATURE("avx2"),
+#endif
+#ifdef __FMA__
+        FEATURE("fma"),
+#endif
+#ifdef __BMI2__
+        FEATURE("bmi2"),
+#endif
+#ifdef __SSE4_2__
+        FEATURE("sse4.2"),
+#endif
+        FEATURE("sse2")};
+    if (orth_fault_fails("launch.processor"))
+        return "injected";
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        if (features[i])
+            return features[i];
+    return NULL;
+}
+#else
+static const char *missing_feature(void)
+{
+    return orth_fault_fails("launch.processor") ? "injected" : NULL;
+}
+#endif
+
+orth_status orth_launch_check_processor(void)
+{
+    const char *missing = missing_feature();
+    if (!missing)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_ENVIRONMENT,
+                     "orthant: was built for a newer processor than this one, which lacks %s; "
+                     "build it on this machine, or without -march in CFLAGS",
+                     missing);
 }
 
 /* A count from the environment, 0 when absent. */

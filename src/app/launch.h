@@ -16,6 +16,13 @@ int orth_launch_rank(void);
  * environment alone: before MPI_Init, or when MPI does not know of the others. Local. */
 bool orth_launch_first(void);
 
+/** Whether this is the launcher's first process on its node, from the environment alone. Local. */
+bool orth_launch_first_of_node(void);
+
+/** That this processor has what the program was compiled for, before it ends in an illegal
+ * instruction. As early as can be. ORTH_ERR_ENVIRONMENT. Local. */
+orth_status orth_launch_check_processor(void);
+
 /** Tell Open MPI through the environment what to leave alone: shared file pointers and, without a
  * launcher, its daemon. To be called before MPI_Init. Local. */
 void orth_launch_prepare(void);

@@ -104,6 +104,7 @@ static orth_status run_in_world(int provided, int argc, char **argv, MPI_Comm wo
 {
     int rank = 0, size = 1;
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
+    orth_mpi_end_job_on_failure();
     orth_status status = orth_mpi_status(MPI_Comm_rank(world, &rank), "MPI_Comm_rank");
     if (status == ORTH_OK)
         status = orth_mpi_status(MPI_Comm_size(world, &size), "MPI_Comm_size");
@@ -128,8 +129,13 @@ int main(int argc, char **argv)
     orth_status status = orth_launch_check_environment();
     if (status == ORTH_OK)
         status = orth_fault_setup(orth_launch_rank());
+    bool speaks = orth_launch_first();
+    if (status == ORTH_OK) {
+        status = orth_launch_check_processor();
+        speaks = orth_launch_first_of_node(); /* nodes may differ */
+    }
     if (status != ORTH_OK) {
-        if (orth_launch_first())
+        if (speaks)
             orth_log_error("%s", orth_error_text());
         return status;
     }
@@ -143,6 +149,8 @@ int main(int argc, char **argv)
         orth_log_error("MPI: cannot be initialised; see the launcher's messages");
         return ORTH_ERR_ENVIRONMENT;
     }
+    if (orth_fault_fails("launch.mpi"))
+        provided = MPI_THREAD_SINGLE;
     set_signals(stops_safely);
     status = run_in_world(provided, argc, argv, MPI_COMM_WORLD);
     MPI_Finalize();

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <orthant/base/memory.h>
 #include <orthant/base/nearest.h>
 #include <orthant/base/number.h>
 
@@ -62,14 +63,14 @@ static orth_status create(const orth_verb *verb, int argc, orth_call **out)
         n_option++;
     for (const orth_option *o = verb->options; o && o->name; o++)
         n_option++;
-    orth_call *call = calloc(1, sizeof *call);
+    orth_call *call = orth_calloc(1, sizeof *call);
     if (!call)
         return no_memory();
     size_t n = (size_t)n_option, words = (size_t)argc + 1;
     call->verb = verb;
-    call->options = calloc(n, sizeof *call->options);
-    call->given = calloc(n, sizeof *call->given);
-    call->words.items = calloc(words, sizeof *call->words.items);
+    call->options = orth_calloc(n, sizeof *call->options);
+    call->given = orth_calloc(n, sizeof *call->given);
+    call->words.items = orth_calloc(words, sizeof *call->words.items);
     *out = call;
     if (!call->options || !call->given || !call->words.items)
         return no_memory();
@@ -79,7 +80,7 @@ static orth_status create(const orth_verb *verb, int argc, orth_call **out)
     for (const orth_option *o = verb->options; o && o->name; o++)
         call->options[call->n_option++] = o;
     for (int i = 0; i < call->n_option; i++) {
-        call->given[i].items = calloc(words, sizeof *call->given[i].items);
+        call->given[i].items = orth_calloc(words, sizeof *call->given[i].items);
         if (!call->given[i].items)
             return no_memory();
     }
@@ -187,7 +188,7 @@ static orth_status check_words(const orth_call *call)
 
 static orth_status parse(orth_call *call, int argc, char **argv)
 {
-    struct option *table = calloc((size_t)call->n_option + 1, sizeof *table);
+    struct option *table = orth_calloc((size_t)call->n_option + 1, sizeof *table);
     if (!table)
         return no_memory();
     for (int i = 0; i < call->n_option; i++)

@@ -2,6 +2,7 @@
 #include "threads.h"
 
 #include <orthant/base/log.h>
+#include <orthant/base/memory.h>
 #include <orthant/kern/table.h>
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
@@ -24,18 +25,21 @@ typedef struct node_use {
 /* Which processors every rank of the node may use, and how many share the own ones. */
 static orth_status look_at_node(MPI_Comm node, node_use *out)
 {
-    cpu_set_t mine, *all, every;
+    cpu_set_t mine, *all = NULL, every;
+    orth_status status = ORTH_OK;
     ORTH_MPI(MPI_Comm_size(node, &out->ranks));
     CPU_ZERO(&mine);
     if (sched_getaffinity(0, sizeof mine, &mine) != 0)
-        return orth_fail(ORTH_ERR_ENVIRONMENT, "sched_getaffinity: not allowed here; set "
-                                               "OMP_NUM_THREADS");
-    all = malloc((size_t)out->ranks * sizeof *all);
-    if (!all)
-        return orth_fail(ORTH_ERR_ENVIRONMENT, "processors of the node: out of memory");
-    orth_status status = orth_mpi_status(
-        MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node),
-        "MPI_Allgather");
+        status = orth_fail(ORTH_ERR_ENVIRONMENT, "sched_getaffinity: not allowed here; set "
+                                                 "OMP_NUM_THREADS");
+    else if (!(all = orth_malloc((size_t)out->ranks * sizeof *all)))
+        status = orth_fail(ORTH_ERR_ENVIRONMENT, "processors of the node: out of memory; free "
+                                                 "memory");
+    status = orth_agree(node, status);
+    if (status == ORTH_OK)
+        status = orth_mpi_status(
+            MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node),
+            "MPI_Allgather");
     CPU_ZERO(&every);
     out->sharing = 0;
     for (int r = 0; r < out->ranks && status == ORTH_OK; r++) {

@@ -21,9 +21,10 @@ orth_status orth_fault_setup(int rank)
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MOST_FAULTS = 16 };
+enum { MOST_FAULTS = 16, SLOW_NS = 400000000 };
 
 /* What a point takes besides signals. */
 enum {
@@ -37,14 +38,76 @@ static const struct {
     const char *name;
     int takes;
 } points[] = {
+    /* base */
     {"memory.allocate", ERRORS},
+    /* par */
+    {"par.collective", ERRORS},
+    {"par.gather", SHORT}, /* as if the sum of its bytes were beyond what MPI counts */
+    {"watchdog.thread", ERRORS},
+    /* io */
+    {"batch", NOT_A_NUMBER},
+    {"h5.attribute", ERRORS},
+    {"h5.close", ERRORS},
+    {"h5.create", ERRORS},
+    {"h5.dataset", ERRORS},
+    {"h5.open", ERRORS},
+    {"h5.read", ERRORS | FLIP},
+    {"h5.reserve", ERRORS},
+    {"h5.write", ERRORS | SHORT | FLIP},
+    {"rows.open", ERRORS},
+    {"rows.read", ERRORS | SHORT | FLIP},
+    {"stream.thread", ERRORS},
+    /* eval */
+    {"eval.batch", 0},
+    /* run */
+    {"checkpoint.aside", ERRORS},
+    {"checkpoint.clean", 0},
+    {"checkpoint.close", 0},
+    {"checkpoint.create", ERRORS},
+    {"checkpoint.delete", ERRORS},
+    {"checkpoint.folder", ERRORS},
+    {"checkpoint.read", ERRORS | FLIP},
+    {"checkpoint.rename", ERRORS},
+    {"checkpoint.reserve", ERRORS},
+    {"checkpoint.sync", ERRORS},
+    {"checkpoint.verify", 0},
+    {"checkpoint.write", ERRORS | SHORT | FLIP},
+    {"folder.sync", ERRORS},
+    {"json.create", ERRORS},
+    {"json.rename", ERRORS},
+    {"json.sync", ERRORS},
+    {"json.write", ERRORS | SHORT},
+    {"lock.create", ERRORS},
+    {"lock.renew", ERRORS},
+    {"lock.thread", ERRORS},
+    {"lock.write", ERRORS | SHORT},
+    {"metrics.append", ERRORS | SHORT},
+    {"metrics.cut", ERRORS},
+    {"metrics.open", ERRORS},
+    {"metrics.read", ERRORS},
+    {"metrics.restore", ERRORS},
+    {"prepare.data", 0},
+    {"run_dir.create", ERRORS},
+    {"run_dir.log", ERRORS},
+    {"run_dir.make", ERRORS},
+    {"run_dir.rename", ERRORS},
+    {"run_dir.sync", ERRORS},
+    {"run_dir.try", ERRORS},
+    {"run_dir.write", ERRORS | SHORT},
     {"step.begin", 0},
+    {"step.gradient", NOT_A_NUMBER},
+    {"step.loss", NOT_A_NUMBER},
+    {"step.read", 0},
+    {"step.reduce", 0},
+    /* app */
+    {"launch.mpi", ERRORS},
+    {"launch.processor", ERRORS},
 };
 
 static const struct {
     const char *name;
     orth_fault_effect effect;
-    int number; ///< of the error, or of the signal where there is no effect; 0: hang
+    int number; ///< of the error, or of the signal where there is no effect; 0: hang; -1: slow
 } actions[] = {
     {"eio", ORTH_FAULT_ERROR, EIO},       {"enospc", ORTH_FAULT_ERROR, ENOSPC},
     {"edquot", ORTH_FAULT_ERROR, EDQUOT}, {"efbig", ORTH_FAULT_ERROR, EFBIG},
@@ -55,7 +118,7 @@ static const struct {
     {"stop", ORTH_FAULT_NONE, SIGSTOP},   {"segv", ORTH_FAULT_NONE, SIGSEGV},
     {"term", ORTH_FAULT_NONE, SIGTERM},   {"int", ORTH_FAULT_NONE, SIGINT},
     {"usr1", ORTH_FAULT_NONE, SIGUSR1},   {"usr2", ORTH_FAULT_NONE, SIGUSR2},
-    {"hang", ORTH_FAULT_NONE, 0},
+    {"hang", ORTH_FAULT_NONE, 0},         {"slow", ORTH_FAULT_NONE, -1},
 };
 
 enum { POINTS = sizeof points / sizeof *points, ACTIONS = sizeof actions / sizeof *actions };
@@ -150,6 +213,8 @@ static orth_fault_effect act(const fault *found, long visit)
         errno = number;
     else if (effect == ORTH_FAULT_NONE && number > 0)
         kill(getpid(), number);
+    else if (effect == ORTH_FAULT_NONE && number < 0)
+        nanosleep(&(struct timespec){.tv_nsec = SLOW_NS}, NULL);
     while (effect == ORTH_FAULT_NONE && number == 0)
         pause();
     return effect;

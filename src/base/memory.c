@@ -26,6 +26,26 @@ void orth_memory_setup(void)
 #endif
 }
 
+void *orth_malloc(size_t size)
+{
+    return orth_fault_fails("memory.allocate") ? NULL : malloc(size);
+}
+
+void *orth_calloc(size_t count, size_t size)
+{
+    return orth_fault_fails("memory.allocate") ? NULL : calloc(count, size);
+}
+
+void *orth_realloc(void *block, size_t size)
+{
+    return orth_fault_fails("memory.allocate") ? NULL : realloc(block, size);
+}
+
+char *orth_strdup(const char *text)
+{
+    return orth_fault_fails("memory.allocate") ? NULL : strdup(text);
+}
+
 static struct {
     orth_memory_listener *listener;
     void *context;
@@ -64,7 +84,7 @@ orth_status orth_allocate(int64_t count, int64_t size, const char *what, void **
         return count_block(bytes, what, out);
     int64_t alignment = bytes < LARGE ? ALIGNMENT : HUGE_PAGE;
     /* calloc leaves large blocks untouched, so the thread that first writes a page places it. */
-    char *raw = orth_fault_fails("memory.allocate") ? NULL : calloc(1, (size_t)(bytes + alignment));
+    char *raw = orth_calloc(1, (size_t)(bytes + alignment));
     if (!raw)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
                          "%s: out of memory for %lld bytes (%.1f GiB); use more ranks or smaller "

@@ -47,8 +47,8 @@ struct orth_code_file {
 static orth_status make_paths(const char *path, orth_code_file *file)
 {
     size_t length = strlen(path) + sizeof ".partial";
-    file->path = strdup(path);
-    file->partial = malloc(length);
+    file->path = orth_strdup(path);
+    file->partial = orth_malloc(length);
     if (!file->path || !file->partial)
         return orth_fail(ORTH_ERR_ENVIRONMENT, "%s: out of memory for its name; free memory", path);
     snprintf(file->partial, length, "%s.partial", path);

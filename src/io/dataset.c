@@ -22,7 +22,7 @@ typedef struct path_list {
 static orth_status append_path(path_list *list, const char *path)
 {
     int64_t length = (int64_t)strlen(path) + 1;
-    char *text = realloc(list->text, (size_t)(list->bytes + length));
+    char *text = orth_realloc(list->text, (size_t)(list->bytes + length));
     if (!text)
         return orth_fail(ORTH_ERR_ENVIRONMENT, "out of memory listing data files; list fewer");
     memcpy(text + list->bytes, path, (size_t)length);
@@ -78,7 +78,7 @@ static orth_status list_files(const char *const *files, int64_t n_file, MPI_Comm
     list->bytes = sizes[0];
     list->count = sizes[1];
     if (rank != 0) {
-        list->text = malloc((size_t)list->bytes);
+        list->text = orth_malloc((size_t)list->bytes);
         if (!list->text)
             status = orth_fail(ORTH_ERR_ENVIRONMENT, "out of memory listing data files; list "
                                                      "fewer");

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* fallocate */
 #include "h5_internal.h"
 
+#include <orthant/base/fault.h>
+#include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
@@ -53,6 +55,18 @@ static const char *advice(orth_status fault, bool locking)
     default:
         return "the file may be damaged: use another one";
     }
+}
+
+orth_fault_effect orth_h5_fault(const char *point)
+{
+    orth_fault_effect effect = orth_fault(point);
+    int code = errno;
+    if (effect == ORTH_FAULT_ERROR) /* in the words of HDF5's own drivers */
+        H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_IO, H5E_SYSERRSTR,
+                 "%s, errno = %d, error message = '%s'",
+                 code == EAGAIN ? "unable to lock file" : "file operation failed", code,
+                 strerror(code));
+    return effect;
 }
 
 orth_status orth_h5_fail(const orth_h5_file *file, const char *what, const char *name)
@@ -139,7 +153,7 @@ orth_status orth_h5_check_path(const char *path, orth_status fault)
 static orth_status new_file(const char *path, orth_status fault, MPI_Comm comm, orth_h5_file **out)
 {
     size_t length = strlen(path) + 1;
-    orth_h5_file *file = malloc(sizeof *file + length);
+    orth_h5_file *file = orth_malloc(sizeof *file + length);
     orth_status status = orth_h5_check_path(path, fault);
     if (!file)
         status = orth_fail(ORTH_ERR_ENVIRONMENT, "out of memory opening %s; use fewer ranks a node",
@@ -198,7 +212,7 @@ static orth_status enter_file(orth_h5_file *file, bool writing, orth_h5_file **o
     if (status == ORTH_OK) {
         file->id = writing ? H5Fcreate(file->path, H5F_ACC_TRUNC, H5P_DEFAULT, access)
                            : H5Fopen(file->path, H5F_ACC_RDONLY, access);
-        if (file->id < 0)
+        if (file->id < 0 || orth_h5_fault(writing ? "h5.create" : "h5.open"))
             status = orth_h5_fail(file, writing ? "cannot be created" : "cannot be opened", NULL);
         status = orth_agree(file->comm, status);
     }
@@ -239,7 +253,7 @@ orth_status orth_h5_close(orth_h5_file *file)
     if (!file)
         return ORTH_OK;
     orth_status status = ORTH_OK;
-    if (H5Fclose(file->id) < 0)
+    if (H5Fclose(file->id) < 0 || orth_h5_fault("h5.close"))
         status = orth_h5_fail(file, "cannot be closed", NULL);
     status = orth_agree(file->comm, status);
     free_file(file);
@@ -253,7 +267,7 @@ orth_status orth_h5_reserve(orth_h5_file *file, int64_t bytes)
     orth_status status = ORTH_OK;
     if (rank == 0) {
         int fd = open(file->path, O_WRONLY | O_CLOEXEC), code = 0;
-        if (fd < 0 || fallocate(fd, 0, 0, (off_t)bytes) != 0)
+        if (fd < 0 || orth_fault_fails("h5.reserve") || fallocate(fd, 0, 0, (off_t)bytes) != 0)
             code = errno;
         if (fd >= 0)
             close(fd);
@@ -307,12 +321,9 @@ orth_status orth_h5_names(orth_h5_file *file, const char *group, char *out, int6
     return orth_agree(file->comm, status);
 }
 
-/* Link by link, since HDF5 fails on a path whose beginning is missing. */
-static int path_exists(hid_t file, const char *name)
+/* Link by link, since HDF5 fails on a path whose beginning is missing. Cuts the path. */
+static int path_exists(hid_t file, char *path)
 {
-    char *path = strdup(name);
-    if (!path)
-        return -1;
     int found = path[0] != '\0';
     for (char *slash = path; found > 0 && slash;) {
         slash = strchr(slash + 1, '/');
@@ -325,17 +336,25 @@ static int path_exists(hid_t file, const char *name)
         if (slash)
             *slash = '/';
     }
-    free(path);
     return found;
 }
 
 orth_status orth_h5_exists(orth_h5_file *file, const char *name, bool *out)
 {
     orth_status status = ORTH_OK;
-    int found = path_exists(file->id, name);
-    if (found < 0)
-        status = orth_h5_fail(file, "cannot look up", name);
+    char *path = orth_strdup(name);
+    if (!path)
+        status = orth_fail(ORTH_ERR_ENVIRONMENT, "%s: out of memory looking up '%s'; free memory",
+                           file->path, name);
     status = orth_agree(file->comm, status);
+    int found = 0;
+    if (status == ORTH_OK) { /* metadata may be read collectively */
+        found = path_exists(file->id, path);
+        if (found < 0)
+            status = orth_h5_fail(file, "cannot look up", name);
+        status = orth_agree(file->comm, status);
+    }
+    free(path);
     if (status == ORTH_OK)
         *out = found > 0;
     return status;

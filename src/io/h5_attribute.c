@@ -22,7 +22,7 @@ static orth_status write_attribute(orth_h5_file *file, const char *object, const
                           : H5Acreate_by_name(file->id, object, name, type, space, H5P_DEFAULT,
                                               H5P_DEFAULT, H5P_DEFAULT);
     orth_status status = ORTH_OK;
-    if (attribute < 0 || H5Awrite(attribute, type, value) < 0)
+    if (attribute < 0 || H5Awrite(attribute, type, value) < 0 || orth_h5_fault("h5.attribute"))
         status = fail_attribute(file, "write", object, name);
     if (attribute >= 0)
         H5Aclose(attribute);
@@ -91,7 +91,7 @@ static orth_status read_number(orth_h5_file *file, const char *object, const cha
 {
     hid_t attribute = open_attribute(file, object, name, false);
     orth_status status = ORTH_OK;
-    if (attribute < 0 || H5Aread(attribute, type, value) < 0)
+    if (attribute < 0 || H5Aread(attribute, type, value) < 0 || orth_h5_fault("h5.attribute"))
         status = fail_attribute(file, "read", object, name);
     if (attribute >= 0)
         H5Aclose(attribute);

@@ -1,6 +1,9 @@
 #include "h5_internal.h"
 
+#include <orthant/base/fault.h>
+#include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +20,7 @@ static const uint64_t ELEMENTS_MOST = UINT64_C(1) << 56;
 static orth_status new_dataset(orth_h5_file *file, const char *name, orth_h5_dataset **out)
 {
     size_t length = strlen(name) + 1;
-    orth_h5_dataset *dataset = malloc(sizeof *dataset + length);
+    orth_h5_dataset *dataset = orth_malloc(sizeof *dataset + length);
     if (!dataset)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
                          "out of memory opening dataset '%s' of %s; "
@@ -248,7 +251,7 @@ static orth_status create_dataset(orth_h5_file *file, const char *name, orth_h5_
     status = orth_agree(file->comm, status);
     if (status == ORTH_OK) {
         dataset->id = H5Dcreate2(file->id, name, on_disk, space, link, creation, H5P_DEFAULT);
-        if (dataset->id < 0)
+        if (dataset->id < 0 || orth_h5_fault("h5.dataset"))
             status = orth_h5_fail(file, "cannot create dataset", name);
         status = orth_agree(file->comm, status);
     }
@@ -356,7 +359,7 @@ static orth_status open_dataset(orth_h5_dataset *dataset)
     orth_h5_file *file = dataset->file;
     orth_status status = ORTH_OK;
     dataset->id = H5Dopen2(file->id, dataset->name, H5P_DEFAULT);
-    if (dataset->id < 0)
+    if (dataset->id < 0 || orth_h5_fault("h5.dataset"))
         status = orth_h5_fail(file, "cannot open dataset", dataset->name);
     ORTH_TRY(orth_agree(file->comm, status));
     status = read_layout(dataset);
@@ -418,6 +421,48 @@ static orth_status fail_piece(const orth_h5_dataset *dataset, int64_t begin, int
     return orth_h5_fail(dataset->file, what, dataset->name);
 }
 
+static herr_t read_selected(orth_h5_dataset *dataset, hid_t type, hid_t in_memory, hid_t on_disk,
+                            void *into)
+{
+    orth_fault_effect fault = orth_h5_fault("h5.read");
+    if (fault == ORTH_FAULT_ERROR)
+        return -1;
+    herr_t result = H5Dread(dataset->id, type, in_memory, on_disk, dataset->transfer, into);
+    if (fault == ORTH_FAULT_FLIP)
+        *(unsigned char *)into ^= 1;
+    return result;
+}
+
+/* What a disk that errs makes of it: one bit is turned over, or zeros where the second half was to
+ * come. */
+static herr_t write_wrongly(orth_h5_dataset *dataset, hid_t type, hid_t in_memory, hid_t on_disk,
+                            const void *from, orth_fault_effect fault)
+{
+    size_t bytes = (size_t)H5Sget_select_npoints(in_memory) * H5Tget_size(type);
+    unsigned char *copy = malloc(bytes);
+    if (!copy)
+        return -1;
+    memcpy(copy, from, bytes);
+    if (fault == ORTH_FAULT_FLIP)
+        copy[bytes / 2] ^= 1;
+    else
+        memset(copy + bytes / 2, 0, bytes - bytes / 2);
+    herr_t result = H5Dwrite(dataset->id, type, in_memory, on_disk, dataset->transfer, copy);
+    free(copy);
+    return result;
+}
+
+static herr_t write_selected(orth_h5_dataset *dataset, hid_t type, hid_t in_memory, hid_t on_disk,
+                             const void *from)
+{
+    orth_fault_effect fault = orth_h5_fault("h5.write");
+    if (fault == ORTH_FAULT_ERROR)
+        return -1;
+    if (fault != ORTH_FAULT_NONE)
+        return write_wrongly(dataset, type, in_memory, on_disk, from, fault);
+    return H5Dwrite(dataset->id, type, in_memory, on_disk, dataset->transfer, from);
+}
+
 static orth_status move_piece(orth_h5_dataset *dataset, int64_t begin, int64_t end, hid_t type,
                               void *into, const void *from)
 {
@@ -428,10 +473,11 @@ static orth_status move_piece(orth_h5_dataset *dataset, int64_t begin, int64_t e
     herr_t result = -1;
     if (on_disk >= 0 && in_memory >= 0 &&
         H5Sselect_hyperslab(on_disk, H5S_SELECT_SET, start, NULL, count, NULL) >= 0)
-        result = into ? H5Dread(dataset->id, type, in_memory, on_disk, dataset->transfer, into)
-                      : H5Dwrite(dataset->id, type, in_memory, on_disk, dataset->transfer, from);
+        result = into ? read_selected(dataset, type, in_memory, on_disk, into)
+                      : write_selected(dataset, type, in_memory, on_disk, from);
     /* Words first: the next call of HDF5 that succeeds clears its error stack. */
     orth_status status = result < 0 ? fail_piece(dataset, begin, end, into != NULL) : ORTH_OK;
+    orth_alive();
     if (on_disk >= 0)
         H5Sclose(on_disk);
     if (in_memory >= 0)

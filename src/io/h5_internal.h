@@ -1,6 +1,7 @@
 #ifndef ORTHANT_SRC_IO_H5_INTERNAL_H
 #define ORTHANT_SRC_IO_H5_INTERNAL_H
 
+#include <orthant/base/fault.h>
 #include <orthant/io/h5.h>
 
 #include <hdf5.h>
@@ -22,6 +23,11 @@ struct orth_h5_dataset {
     orth_h5_layout layout;
     char name[];
 };
+
+/** A visit of a fault point. An error is put on HDF5's stack, as the reason of the failure. At
+ * collective calls the point comes after the call, whose result then counts as a failure: a rank
+ * that left the call out would stop the others. */
+orth_fault_effect orth_h5_fault(const char *point);
 
 /** Record a failure of HDF5: "<file>: <what>: <innermost text>; <what to do>" with the file's
  * status. `name` may be NULL. Clears HDF5's stack. Returns the status. */

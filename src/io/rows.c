@@ -1,7 +1,9 @@
 #include "rows.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/half.h>
 #include <orthant/base/memory.h>
+#include <orthant/par/alive.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,6 +69,8 @@ static int descriptor(orth_rows *reader, int64_t file)
     for (int i = 0; i < OPEN_FILES; i++)
         if (reader->file[i] == file)
             return reader->fd[i];
+    if (orth_fault_fails("rows.open"))
+        return -1;
     int fd = open(reader->dataset->files[file].path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
@@ -90,6 +94,11 @@ static orth_rows_fault read_plain(orth_rows *reader, int64_t file, int64_t begin
         fault.code = errno;
         return fault;
     }
+    orth_fault_effect injected = orth_fault("rows.read");
+    if (injected == ORTH_FAULT_ERROR || injected == ORTH_FAULT_SHORT) {
+        fault.code = injected == ORTH_FAULT_ERROR ? errno : 0;
+        return fault;
+    }
     for (int64_t done = 0; done < bytes;) {
         ssize_t got = pread(fd, reader->piece + done, (size_t)(bytes - done), (off_t)(at + done));
         if (got < 0 && errno == EINTR)
@@ -100,6 +109,8 @@ static orth_rows_fault read_plain(orth_rows *reader, int64_t file, int64_t begin
         }
         done += got;
     }
+    if (injected == ORTH_FAULT_FLIP)
+        reader->piece[bytes / 2] ^= 1;
     return (orth_rows_fault){.failed = false};
 }
 
@@ -152,6 +163,7 @@ orth_rows_fault orth_rows_fetch(orth_rows *reader, const int64_t *rows, int64_t 
             read_piece(reader, file - dataset->files, first - file->first, last - file->first + 1);
         if (fault.failed)
             return fault;
+        orth_alive();
         for (; at < end; at++)
             sink(context, reader->order[at].index, reader->order[at].row,
                  reader->piece + (reader->order[at].row - first) * row_bytes);

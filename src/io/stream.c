@@ -1,10 +1,12 @@
 #include "rows.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/io/shuffle.h>
 #include <orthant/io/stream.h>
 #include <orthant/par/collective.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -106,7 +108,9 @@ static orth_status start_thread(orth_stream *stream)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int code = pthread_create(&stream->thread, NULL, read_ahead, stream);
+    int code = orth_fault_fails("stream.thread")
+                   ? errno
+                   : pthread_create(&stream->thread, NULL, read_ahead, stream);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (code != 0)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
@@ -159,6 +163,7 @@ typedef struct batch_part {
     const orth_stream *stream;
     float *x;
     bool *finite;
+    bool spoil; ///< a fault: the first row holds a NaN
 } batch_part;
 
 static void convert_row(void *context, int64_t index, int64_t row, const unsigned char *raw)
@@ -167,7 +172,8 @@ static void convert_row(void *context, int64_t index, int64_t row, const unsigne
     const orth_dataset *dataset = part->stream->dataset;
     float *x = part->x + index * dataset->d_model;
     part->finite[index] =
-        orth_rows_convert(orth_table_find(dataset, row), raw, dataset->d_model, x);
+        orth_rows_convert(orth_table_find(dataset, row), raw, dataset->d_model, x) &&
+        !(part->spoil && index == 0);
     if (!part->finite[index])
         memset(x, 0, (size_t)dataset->d_model * sizeof *x);
 }
@@ -183,7 +189,7 @@ static orth_nonfinite count_nonfinite(const orth_stream *stream, const bool *fin
 
 orth_status orth_stream_next(orth_stream *stream, float *x, bool *finite, orth_nonfinite *found)
 {
-    batch_part part = {stream, x, finite};
+    batch_part part = {stream, x, finite, orth_fault("batch") == ORTH_FAULT_NAN};
     if (stream->ahead) {
         wait_for_turn(stream);
         ORTH_TRY(orth_rows_status(stream->dataset, stream->fault));

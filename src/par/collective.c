@@ -1,9 +1,12 @@
 #include <orthant/par/collective.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
+#include <orthant/par/end_job.h>
 #include <orthant/par/transfer.h>
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +15,29 @@
  * added should still be in cache. Few values are sent whole: that is one transfer less. */
 enum { CHUNK_BYTES = 2 << 20, ADDED_BYTES = 512 << 10, SMALL_BYTES = 32 << 10 };
 
+static bool failures_end_the_job = false;
+
+void orth_mpi_end_job_on_failure(void)
+{
+    failures_end_the_job = true;
+}
+
 orth_status orth_mpi_status(int code, const char *call)
 {
+    if (orth_fault_fails("par.collective"))
+        code = MPI_ERR_OTHER;
     if (code == MPI_SUCCESS)
         return ORTH_OK;
     char text[MPI_MAX_ERROR_STRING] = "";
-    int length = 0;
+    int length = 0, rank = -1;
     MPI_Error_string(code, text, &length);
-    return orth_fail(ORTH_ERR_ENVIRONMENT, "MPI: %.200s: %s; see whether a rank or a link died",
-                     call, text);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (failures_end_the_job) /* what was recorded before was to be agreed on: that is over */
+        orth_error_clear();
+    orth_status status =
+        orth_fail(ORTH_ERR_ENVIRONMENT, "MPI: rank %d: %.*s: %s; see whether a rank or a link died",
+                  rank, (int)strcspn(call, "("), call, text);
+    return failures_end_the_job ? orth_end_job(MPI_COMM_WORLD, status) : status;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -115,14 +132,14 @@ static orth_status sum_in_order(char *data, int64_t count, MPI_Datatype type, in
         size_t bytes = (size_t)(smaller(chunk, count - done) * size);
         memcpy(send, data + done * size, bytes);
         memset(send + bytes, 0, (size_t)(chunk * size) - bytes);
-        status = orth_mpi_status(MPI_Alltoall(send, (int)slice_bytes, MPI_BYTE, receive,
-                                              (int)slice_bytes, MPI_BYTE, comm),
+        status = orth_mpi_status(ORTH_WAIT(MPI_Alltoall(send, (int)slice_bytes, MPI_BYTE, receive,
+                                                        (int)slice_bytes, MPI_BYTE, comm)),
                                  "MPI_Alltoall");
         if (status != ORTH_OK)
             break;
         add_in_order(receive, slice, ranks, type);
-        status = orth_mpi_status(MPI_Allgather(receive, (int)slice_bytes, MPI_BYTE, send,
-                                               (int)slice_bytes, MPI_BYTE, comm),
+        status = orth_mpi_status(ORTH_WAIT(MPI_Allgather(receive, (int)slice_bytes, MPI_BYTE, send,
+                                                         (int)slice_bytes, MPI_BYTE, comm)),
                                  "MPI_Allgather");
         if (status == ORTH_OK)
             memcpy(data + done * size, send, bytes);
@@ -228,7 +245,7 @@ orth_status orth_reduce_scatter_f32(float *data, const int64_t *counts, MPI_Comm
         return ORTH_OK;
     s.chunk = ADDED_BYTES / (int64_t)sizeof(float) / s.ranks + 1;
     /* Not zeroed: every value is received before it is read. */
-    s.received = malloc((size_t)(2 * s.ranks * s.chunk) * sizeof *s.received);
+    s.received = orth_malloc((size_t)(2 * s.ranks * s.chunk) * sizeof *s.received);
     orth_status status =
         s.received ? scatter_all(&s)
                    : orth_fail(ORTH_ERR_ENVIRONMENT,
@@ -249,7 +266,7 @@ static orth_status gather_pieces(const int64_t *counts, int64_t size, char *all,
     int64_t total = 0;
     for (int r = 0; r < ranks; r++)
         total += counts[r] * size;
-    if (total <= INT_MAX) {
+    if (total <= INT_MAX && orth_fault("par.gather") != ORTH_FAULT_SHORT) {
         int place = 0;
         for (int r = 0; r < ranks; r++) {
             bytes[r] = (int)(counts[r] * size);

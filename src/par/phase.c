@@ -1,5 +1,7 @@
 #include <orthant/par/phase.h>
 
+#include <orthant/par/alive.h>
+
 #include <string.h>
 #include <time.h>
 
@@ -19,6 +21,7 @@ void orth_phase_start(orth_phase_timer *timer)
 
 orth_phase orth_phase_enter(orth_phase_timer *timer, orth_phase phase)
 {
+    orth_alive();
     if (!timer)
         return phase;
     double now = orth_now();
@@ -32,7 +35,7 @@ orth_phase orth_phase_enter(orth_phase_timer *timer, orth_phase phase)
 const char *orth_phase_name(orth_phase phase)
 {
     static const char *const names[ORTH_PHASE_COUNT] = {
-        "read",     "exchange", "encode", "select",     "decode", "loss",
-        "gradient", "reduce",   "update", "checkpoint", "eval",   "other"};
+        "read",   "exchange", "encode",     "select", "decode",  "loss", "gradient",
+        "reduce", "update",   "checkpoint", "eval",   "prepare", "other"};
     return names[phase];
 }

@@ -1,5 +1,6 @@
 #include <orthant/par/transfer.h>
 
+#include <orthant/base/memory.h>
 #include <orthant/par/collective.h>
 
 #include <stdlib.h>
@@ -12,7 +13,8 @@ static orth_status reserve(orth_transfer *transfer, MPI_Request **next)
 {
     if (transfer->count == transfer->capacity) {
         int capacity = 2 * transfer->capacity + 16;
-        void *larger = realloc(transfer->requests, (size_t)capacity * sizeof *transfer->requests);
+        void *larger =
+            orth_realloc(transfer->requests, (size_t)capacity * sizeof *transfer->requests);
         if (!larger)
             return orth_fail(ORTH_ERR_ENVIRONMENT,
                              "transfers: out of memory for %d messages; use fewer ranks a node",

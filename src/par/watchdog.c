@@ -1,45 +1,76 @@
 #include <orthant/par/watchdog.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
+#include <orthant/par/alive.h>
 
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-/* The limit is counted in this many ticks: the line comes at most 1/TICKS of it too late. */
-enum { TICKS = 32 };
+enum {
+    TICKS = 32,     ///< the limit in ticks, at least: the line comes at most one too late
+    SPEAKERS = 2,   ///< of the ranks of a node that wait: one of them may be what hangs
+    SPEAK_MS = 5000 ///< the launcher that reads stderr may hang as well
+};
+
+/* Seconds. How much longer a rank has that waits for others; launchers give those that are left
+ * behind some 20 s (srun --wait), and all are to leave with the same code. */
+static const double LONGEST_TICK = 1.0, LONGEST_GRACE = 10.0;
 
 struct orth_watchdog {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stop; ///< guarded by the mutex
-    _Atomic uint64_t beats;
     double seconds;
+    double tick;
     int rank;
+    int local_rank; ///< among those of its node, 0 where it is not known
     char host[128];
     const orth_phase_timer *timer;
 };
 
-static void bark(const orth_watchdog *watchdog)
+/* Whether the line can be written makes no difference any more. */
+static void speak(const orth_watchdog *watchdog, bool waiting)
 {
     const char *phase =
         watchdog->timer ? orth_phase_name(watchdog->timer->current) : "an unknown phase";
+    const char *where = waiting ? ": it waits for other ranks; look at the network and at the "
+                                  "nodes that say nothing"
+                                : "; look at that node and its file system";
     char line[512];
     int length = snprintf(line, sizeof line,
-                          "orthant: error: rank %d on %s: no progress for %.0f s in phase %s; look "
-                          "at that node and its file system, or raise run.watchdog\n",
-                          watchdog->rank, watchdog->host, watchdog->seconds, phase);
-    /* Whether the line could be written makes no difference any more. */
-    ssize_t written = write(STDERR_FILENO, line, length > 0 ? (size_t)length : 0);
-    (void)written;
-    _exit(ORTH_ERR_ENVIRONMENT);
+                          "orthant: error: rank %d on %s: no progress for %.0f s in phase %s%s, or "
+                          "raise run.watchdog\n",
+                          watchdog->rank, watchdog->host, watchdog->seconds, phase, where);
+    struct pollfd end = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (length > 0 && poll(&end, 1, SPEAK_MS) > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
+        return;
+}
+
+static void bark(const orth_watchdog *watchdog, bool waiting)
+{
+    if (!waiting || watchdog->local_rank < SPEAKERS)
+        speak(watchdog, waiting);
+    _exit(ORTH_STALLED);
+}
+
+/* For how many ticks the main thread may rest. Where every rank waits, rank 0 is to speak first. */
+static int patience(const orth_watchdog *watchdog, bool waiting)
+{
+    double grace = fmin(watchdog->seconds / 4.0, LONGEST_GRACE);
+    double seconds = watchdog->seconds + (waiting ? grace : 0.0);
+    return (int)ceil(seconds / watchdog->tick) + (waiting && watchdog->rank > 0 ? 2 : 0);
 }
 
 /* Ticks are counted instead of reading a clock, because a clock goes on while a process is stopped
@@ -47,23 +78,23 @@ static void bark(const orth_watchdog *watchdog)
 static void *watch(void *argument)
 {
     orth_watchdog *watchdog = argument;
-    double tick = watchdog->seconds / TICKS;
-    uint64_t seen = atomic_load(&watchdog->beats);
+    uint64_t seen = orth_alive_count();
     int idle = 0;
     pthread_mutex_lock(&watchdog->mutex);
     while (!watchdog->stop) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        int64_t nanoseconds = until.tv_nsec + (int64_t)(tick * 1e9);
+        int64_t nanoseconds = until.tv_nsec + (int64_t)(watchdog->tick * 1e9);
         until.tv_sec += nanoseconds / 1000000000;
         until.tv_nsec = nanoseconds % 1000000000;
         if (pthread_cond_timedwait(&watchdog->wake, &watchdog->mutex, &until) == 0)
             continue;
-        uint64_t now = atomic_load(&watchdog->beats);
+        bool waiting = orth_waiting();
+        uint64_t now = orth_alive_count();
         idle = now == seen ? idle + 1 : 0;
         seen = now;
-        if (idle > TICKS)
-            bark(watchdog);
+        if (idle > patience(watchdog, waiting))
+            bark(watchdog, waiting);
     }
     pthread_mutex_unlock(&watchdog->mutex);
     return NULL;
@@ -81,9 +112,21 @@ static int start_thread(orth_watchdog *watchdog)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&watchdog->thread, NULL, watch, watchdog);
+    int failed = orth_fault_fails("watchdog.thread")
+                     ? errno
+                     : pthread_create(&watchdog->thread, NULL, watch, watchdog);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
+}
+
+static int local_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID",
+                                        "SLURM_LOCALID"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]))
+            return atoi(getenv(names[i]));
+    return 0;
 }
 
 orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer *timer,
@@ -95,7 +138,9 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
     orth_watchdog *watchdog = NULL;
     ORTH_TRY(ORTH_ALLOCATE(1, "watchdog", &watchdog));
     watchdog->seconds = seconds;
+    watchdog->tick = fmin(seconds / TICKS, LONGEST_TICK);
     watchdog->rank = rank;
+    watchdog->local_rank = local_rank();
     watchdog->timer = timer;
     gethostname(watchdog->host, sizeof watchdog->host - 1);
     int failed = start_thread(watchdog);
@@ -114,7 +159,7 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
 void orth_watchdog_beat(orth_watchdog *watchdog)
 {
     if (watchdog)
-        atomic_fetch_add_explicit(&watchdog->beats, 1, memory_order_relaxed);
+        orth_alive();
 }
 
 void orth_watchdog_stop(orth_watchdog *watchdog)

@@ -1,6 +1,7 @@
 /* Which checkpoints a run directory has, and the newest that can be trusted. */
 #include "checkpoint_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -92,6 +93,7 @@ static void remove_partial(const char *run_dir)
         const char *tail = strstr(entry->d_name, ".h5.partial");
         if (strncmp(entry->d_name, ".step-", 6) != 0 || !tail || strlen(tail) != 11)
             continue;
+        orth_fault("checkpoint.clean");
         if (unlinkat(dirfd(folder), entry->d_name, 0) == 0)
             orth_log_info("%s/%s: removed (left by a run that was stopped while writing it)", path,
                           entry->d_name);
@@ -105,13 +107,13 @@ orth_status orth_checkpoint_error_text(MPI_Comm comm, orth_status failed, char *
 {
     int rank;
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    int first = orth_error_status() == failed ? rank : INT_MAX;
-    ORTH_MPI(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm));
-    if (first == INT_MAX)
+    int first;
+    ORTH_TRY(orth_agree_speaker(comm, failed, &first));
+    if (first < 0)
         return orth_path_format(out, "failed without a reason");
     int64_t length = (int64_t)strlen(orth_error_text()) + 1;
     ORTH_TRY(orth_broadcast(&length, 1, MPI_INT64_T, first, comm));
-    char *text = calloc(1, (size_t)length);
+    char *text = orth_calloc(1, (size_t)length);
     if (text && rank == first)
         memcpy(text, orth_error_text(), (size_t)length);
     orth_status status = orth_agree(
@@ -181,8 +183,16 @@ static void set_aside(const search *s, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         char *path = NULL, *aside = NULL;
         if (orth_checkpoint_path(s->run_dir, s->steps[i], false, &path) == ORTH_OK &&
-            orth_path_format(&aside, "%s.damaged", path) == ORTH_OK && rename(path, aside) == 0)
-            orth_log_warning("the damaged checkpoint is kept as %s", aside);
+            orth_path_format(&aside, "%s.damaged", path) == ORTH_OK) {
+            if (!orth_fault_fails("checkpoint.aside") && rename(path, aside) == 0)
+                orth_log_warning("the damaged checkpoint is kept as %s", aside);
+            else
+                orth_log_warning("%s: this damaged checkpoint cannot be set aside: %s; remove it "
+                                 "by hand",
+                                 path, strerror(errno));
+        } else {
+            orth_error_clear();
+        }
         free(aside);
         free(path);
     }

@@ -105,7 +105,7 @@ static orth_status read_text(orth_h5_file *file, const char *name, MPI_Comm comm
     if (length < 1 || length > MAX_TEXT)
         status = orth_fail(ORTH_ERR_CORRUPT, "%s: %s has %lld bytes; use another checkpoint",
                            orth_h5_path(file), name, (long long)length);
-    else if (!(text = calloc(1, (size_t)length + 1)))
+    else if (!(text = orth_calloc(1, (size_t)length + 1)))
         status =
             orth_fail(ORTH_ERR_ENVIRONMENT, "%s: %s: out of memory for %lld bytes; free memory",
                       orth_h5_path(file), name, (long long)length);
@@ -135,6 +135,34 @@ static orth_status read_fingerprint(orth_h5_file *file, MPI_Comm comm, orth_fing
     return ORTH_OK;
 }
 
+/* The batches that are left out, where there are any. */
+static orth_status read_skipped(orth_h5_file *file, MPI_Comm comm, orth_checkpoint_info *info)
+{
+    bool there = false;
+    orth_checkpoint_table one = {.count = 0};
+    orth_checkpoint_reader reader;
+    ORTH_TRY(orth_h5_exists(file, "/state/skipped", &there));
+    if (!there)
+        return ORTH_OK;
+    orth_checkpoint_list_whole(&one, "/state/skipped", ORTH_H5_INT64, 8, -1, NULL);
+    ORTH_TRY(orth_checkpoint_reader_open(file, &one.items[0], comm, &reader));
+    int64_t length = reader.array.extent[0];
+    orth_status status = ORTH_OK;
+    if (length < 2 || length % 2 || length > 2 * ORTH_CHECKPOINT_MOST_SKIPPED)
+        status = orth_fail(ORTH_ERR_CORRUPT,
+                           "%s: /state/skipped has %lld values; use another checkpoint",
+                           orth_h5_path(file), (long long)length);
+    else
+        status = ORTH_ALLOCATE(length / 2, "skipped batches", &info->skipped);
+    if (status == ORTH_OK) {
+        info->n_skipped = length / 2;
+        status = orth_checkpoint_reader_units(&reader, 0, orth_checkpoint_units(&reader.array),
+                                              (orth_range){0, length}, info->skipped);
+    }
+    orth_checkpoint_reader_close(&reader);
+    return orth_agree(comm, status);
+}
+
 static orth_status read_contents(orth_h5_file *file, MPI_Comm comm, orth_checkpoint_info *info,
                                  bool *newer)
 {
@@ -153,6 +181,7 @@ static orth_status read_contents(orth_h5_file *file, MPI_Comm comm, orth_checkpo
     ORTH_TRY(
         read_vector(file, "/state/input_scale", ORTH_H5_DOUBLE, 8, 1, comm, &info->input_scale));
     ORTH_TRY(read_fingerprint(file, comm, &info->data));
+    ORTH_TRY(read_skipped(file, comm, info));
     return read_text(file, "/config", comm, &info->config);
 }
 
@@ -201,4 +230,7 @@ void orth_checkpoint_info_free(orth_checkpoint_info *info)
 {
     free(info->config);
     info->config = NULL;
+    orth_free(info->skipped);
+    info->skipped = NULL;
+    info->n_skipped = 0;
 }

@@ -4,6 +4,7 @@
 #endif
 #include "checkpoint_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -43,6 +45,9 @@ static orth_status check_limit(const char *path, int64_t bytes)
 static orth_status check_space(const char *folder, const char *path, int64_t bytes)
 {
     struct statvfs info;
+    /* Somebody may have removed the folder, which is no reason to lose what comes now. */
+    if (mkdir(folder, 0777) == 0)
+        orth_log_warning("%s: this folder was gone; made it again", folder);
     if (statvfs(folder, &info) != 0)
         return orth_fail(ORTH_ERR_STORAGE, "%s: cannot be looked at: %s; restore the folder",
                          folder, strerror(errno));
@@ -51,14 +56,17 @@ static orth_status check_space(const char *folder, const char *path, int64_t byt
         return orth_fail(ORTH_ERR_STORAGE,
                          "%s: needs %.1f MiB, %.1f MiB are free; free space on that file system",
                          path, mib((double)bytes), mib(available));
-    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int file = orth_fault_fails("checkpoint.create")
+                   ? -1
+                   : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file < 0)
         return orth_fail(ORTH_ERR_STORAGE, "%s: cannot create: %s; restore the folder", path,
                          strerror(errno));
     orth_status status = ORTH_OK;
 #ifdef __linux__
     /* Only a reservation sees quotas; file systems that cannot reserve say so at once. */
-    if (fallocate(file, 0, 0, bytes) != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+    if ((orth_fault_fails("checkpoint.reserve") || fallocate(file, 0, 0, bytes) != 0) &&
+        (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
         status = orth_fail(ORTH_ERR_STORAGE, "%s: needs %.1f MiB: %s; free space", path,
                            mib((double)bytes), strerror(errno));
 #endif
@@ -71,7 +79,7 @@ static orth_status check_space(const char *folder, const char *path, int64_t byt
 static orth_status sync_file(const char *path)
 {
     int file = open(path, O_RDWR | O_CLOEXEC);
-    bool failed = file < 0 || fsync(file) != 0;
+    bool failed = file < 0 || orth_fault_fails("checkpoint.sync") || fsync(file) != 0;
     int reason = errno;
     if (file >= 0) {
         posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
@@ -83,13 +91,18 @@ static orth_status sync_file(const char *path)
                      path, strerror(reason));
 }
 
+/* Creating the file gives up what check_space reserved of it: reserve it again, so that another
+ * program cannot take the room while this one writes. */
 static orth_status write_partial(const char *path, const orth_sae *sae,
                                  const orth_checkpoint_info *info, orth_watchdog *watchdog)
 {
     orth_h5_file *file = NULL;
     MPI_Comm world = sae->grid->world;
     ORTH_TRY(orth_h5_create(path, world, &file));
-    orth_status status = orth_checkpoint_write_contents(file, sae, info, watchdog);
+    orth_status status = orth_h5_reserve(file, orth_checkpoint_bytes(sae, info) + METADATA_BYTES);
+    if (status == ORTH_OK)
+        status = orth_checkpoint_write_contents(file, sae, info, watchdog);
+    orth_fault("checkpoint.close");
     orth_status closed = orth_h5_close(file);
     if (status == ORTH_OK)
         status = closed;
@@ -100,6 +113,7 @@ static orth_status write_partial(const char *path, const orth_sae *sae,
 
 static orth_status verify_partial(const char *path, MPI_Comm world, orth_watchdog *watchdog)
 {
+    orth_fault("checkpoint.verify");
     orth_status status = orth_checkpoint_verify(path, world, watchdog);
     /* What cannot be read back was not stored: the disk's fault, not the checkpoint's reader's. */
     return status == ORTH_ERR_CORRUPT ? ORTH_ERR_STORAGE : status;
@@ -107,12 +121,17 @@ static orth_status verify_partial(const char *path, MPI_Comm world, orth_watchdo
 
 static orth_status rename_partial(const char *run_dir, const char *partial, const char *path)
 {
-    if (rename(partial, path) != 0)
+    if (orth_fault_fails("checkpoint.rename") || rename(partial, path) != 0)
         return orth_fail(ORTH_ERR_STORAGE, "%s: cannot rename to it: %s; check the storage", path,
                          strerror(errno));
     char *folder = NULL;
     ORTH_TRY(orth_path_format(&folder, "%s/checkpoints", run_dir));
-    orth_status status = orth_folder_sync(folder);
+    orth_status status = ORTH_OK;
+    if (orth_fault_fails("checkpoint.folder"))
+        status = orth_fail(ORTH_ERR_STORAGE, "%s: cannot bring to the disk: %s; check the storage",
+                           folder, strerror(errno));
+    else
+        status = orth_folder_sync(folder);
     free(folder);
     return status;
 }
@@ -139,7 +158,7 @@ static void retain(const char *run_dir, int64_t step, int64_t keep)
             orth_error_clear();
             break;
         }
-        if (unlink(path) != 0)
+        if (orth_fault_fails("checkpoint.delete") || unlink(path) != 0)
             orth_log_warning("%s: cannot delete this old checkpoint: %s; delete it by hand", path,
                              strerror(errno));
         free(path);

@@ -1,5 +1,7 @@
 #include "keys.h"
 
+#include <orthant/base/memory.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +99,7 @@ static orth_status read_open_file(FILE *file, const char *path, char **text, int
     struct stat info;
     if (fstat(fileno(file), &info) == 0 && S_ISDIR(info.st_mode))
         return orth_fail(ORTH_ERR_USAGE, "%.1000s: is a folder; name the configuration file", path);
-    char *content = malloc(TEXT_MOST + 1);
+    char *content = orth_malloc(TEXT_MOST + 1);
     if (!content)
         return orth_fail(ORTH_ERR_ENVIRONMENT, "%.1000s: out of memory; free some on this host",
                          path);

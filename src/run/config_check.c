@@ -91,11 +91,6 @@ orth_status orth_config_check(orth_config_loader *loader)
                          "%s: eval.every needs data.eval_files; name held-out files or set it to "
                          "none",
                          place_of(loader, "eval.every", NULL, place));
-    if (config->run_rollback)
-        return orth_fail(ORTH_ERR_USAGE,
-                         "%s: run.rollback: automatic roll-back is not available in this version; "
-                         "set it to none",
-                         place_of(loader, "run.rollback", NULL, place));
     return ORTH_OK;
 }
 

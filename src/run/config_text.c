@@ -1,5 +1,7 @@
 #include "keys.h"
 
+#include <orthant/base/memory.h>
+
 #include <orthant/base/number.h>
 
 #include <math.h>
@@ -87,7 +89,7 @@ orth_status orth_key_text(const orth_key *key, const orth_config *config, char *
     const void *field = (const char *)config + key->offset;
     char *text = NULL;
     if (is_absent(key, field)) {
-        text = key->absent ? strdup(key->absent) : NULL;
+        text = key->absent ? orth_strdup(key->absent) : NULL;
         if (key->absent && !text)
             return no_memory();
         *out = text;

@@ -1,5 +1,7 @@
 #include "keys.h"
 
+#include <orthant/base/memory.h>
+
 #include <orthant/base/number.h>
 
 #include <math.h>
@@ -94,12 +96,12 @@ orth_status orth_raw_value_add(orth_raw_value *value, const char *text, size_t l
     /* Room doubles whenever the count reaches a power of two. */
     if ((value->count & (value->count - 1)) == 0) {
         size_t room = value->count ? 2 * (size_t)value->count : 1;
-        char **items = realloc(value->items, room * sizeof *items);
+        char **items = orth_realloc(value->items, room * sizeof *items);
         if (!items)
             return no_memory();
         value->items = items;
     }
-    char *copy = malloc(length + 1);
+    char *copy = orth_malloc(length + 1);
     if (!copy)
         return no_memory();
     memcpy(copy, text, length);
@@ -234,11 +236,11 @@ static void store_absent(const orth_key *key, void *field)
 /* Copies of all items, into a zeroed list. */
 static orth_status copy_strings(char *const *items, int64_t count, orth_strings *out)
 {
-    out->items = calloc((size_t)count, sizeof *out->items);
+    out->items = orth_calloc((size_t)count, sizeof *out->items);
     if (!out->items)
         return no_memory();
     for (; out->count < count; out->count++) {
-        out->items[out->count] = strdup(items[out->count]);
+        out->items[out->count] = orth_strdup(items[out->count]);
         if (!out->items[out->count])
             return no_memory();
     }

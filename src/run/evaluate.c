@@ -1,5 +1,6 @@
 #include <orthant/run/evaluate.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/eval/feed.h>
 #include <orthant/par/agree.h>
@@ -25,6 +26,7 @@ static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace
         before = orth_quality_add(sums, sae, workspace, batch.first_row);
         if (before != ORTH_OK)
             return orth_end_job(sae->grid->world, before);
+        orth_fault("eval.batch");
         orth_watchdog_beat(options->watchdog);
     }
 }

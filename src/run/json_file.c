@@ -1,5 +1,6 @@
 #include <orthant/run/json_file.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
@@ -39,7 +40,8 @@ static orth_status open_file(const char *path, orth_json_file *file)
     file->plain = !exists || S_ISREG(info.st_mode);
     ORTH_TRY(orth_path_format(&file->path, "%s", path));
     ORTH_TRY(orth_path_format(&file->partial, file->plain ? "%s.partial" : "%s", path));
-    file->file = open(file->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (!orth_fault_fails("json.create"))
+        file->file = open(file->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     return file->file < 0 ? refuse(path, "create") : ORTH_OK;
 }
 
@@ -68,15 +70,17 @@ orth_status orth_json_file_open(const char *path, MPI_Comm comm, orth_json_file 
 static orth_status write_all(const orth_json_file *file, const char *text, size_t length)
 {
     for (size_t done = 0; done < length;) {
-        ssize_t n = write(file->file, text + done, length - done);
+        orth_fault_effect fault = orth_fault("json.write");
+        size_t some = fault == ORTH_FAULT_SHORT ? (length - done + 1) / 2 : length - done;
+        ssize_t n = fault == ORTH_FAULT_ERROR ? -1 : write(file->file, text + done, some);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return refuse(file->path, "write");
         done += (size_t)n;
     }
-    return file->plain && fsync(file->file) != 0 ? refuse(file->path, "bring to the disk")
-                                                 : ORTH_OK;
+    bool failed = file->plain && (orth_fault_fails("json.sync") || fsync(file->file) != 0);
+    return failed ? refuse(file->path, "bring to the disk") : ORTH_OK;
 }
 
 static orth_status write_object(orth_json_file *file, const json_t *object)
@@ -93,7 +97,8 @@ static orth_status write_object(orth_json_file *file, const json_t *object)
     file->file = -1;
     if (status == ORTH_OK && closed != 0)
         status = refuse(file->path, "write");
-    if (status == ORTH_OK && file->plain && rename(file->partial, file->path) != 0)
+    if (status == ORTH_OK && file->plain &&
+        (orth_fault_fails("json.rename") || rename(file->partial, file->path) != 0))
         status = refuse(file->path, "rename to it");
     if (status != ORTH_OK && file->plain)
         unlink(file->partial);

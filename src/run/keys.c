@@ -1,6 +1,7 @@
 #include "keys.h"
 
 #include <orthant/base/nearest.h>
+#include <orthant/run/checkpoint.h>
 
 #include <limits.h>
 #include <math.h>
@@ -51,13 +52,16 @@ const orth_key orth_keys[] = {
      "Seed of the initial weights and of the order of tokens."},
     {"run.max_time", ORTH_KEY_TIME, FIELD(run_max_time), "none", "none", ANY, NULL, FREE,
      "Wall-clock time within which the run writes a checkpoint and stops with exit code 75; the "
-     "longest step and checkpoint so far are kept in reserve, each start makes a step at least."},
+     "longest step and checkpoint so far are kept in reserve, each start makes a step at least. "
+     "The end of a SLURM job (SLURM_JOB_END_TIME) is respected in the same way; the earlier "
+     "counts."},
     {"run.watchdog", ORTH_KEY_TIME, FIELD(run_watchdog), "00:30:00", "none", ANY, NULL, FREE,
      "Time without progress after which the job is ended, naming rank and phase."},
-    {"run.rollback", ORTH_KEY_INTEGER, FIELD(run_rollback), "none", "none", FROM_TO(1, COUNT_MOST),
-     NULL, FREE,
-     "How often a non-finite step may be skipped from the last checkpoint; only none in this "
-     "version."},
+    {"run.rollback", ORTH_KEY_INTEGER, FIELD(run_rollback), "none", "none",
+     FROM_TO(1, ORTH_CHECKPOINT_MOST_SKIPPED), NULL, FREE,
+     "How often in the whole run a step whose loss or gradient is not finite may be undone: back "
+     "to the newest checkpoint, the same batches again and that one left out, as metrics.jsonl "
+     "records. Then, and with none, such a step ends the run with exit code 6."},
 
     {"data.files", ORTH_KEY_STRINGS, FIELD(data_files), NULL, NULL, ANY, NULL, FREE,
      "Activation files (HDF5), paths or globs, read as one table in this order. Required by "

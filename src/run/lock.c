@@ -1,9 +1,11 @@
 #include <orthant/run/lock.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/phase.h>
 #include <orthant/run/run_dir.h>
 
 #include <errno.h>
@@ -34,7 +36,8 @@ struct orth_lock {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    bool stop; ///< guarded by the mutex
+    bool stop;      ///< guarded by the mutex
+    double renewed; ///< when it was last; of the thread
     _Atomic bool lost;
 };
 
@@ -167,19 +170,69 @@ static void remove_stale(const char *path, const struct stat *judged)
     free(aside);
 }
 
-static orth_status write_lock(const char *path, int file)
+/* The content, into a file that is just made. False: errno says why. */
+static bool write_holder(int file, const orth_lock_holder *self)
+{
+    char text[512];
+    int length = snprintf(text, sizeof text, "host %s\npid %lld\nstart %llu\njob %s\n", self->host,
+                          self->pid, self->start, self->job);
+    orth_fault_effect fault = orth_fault("lock.write");
+    if (fault == ORTH_FAULT_ERROR)
+        return false;
+    size_t some = fault == ORTH_FAULT_SHORT ? (size_t)length / 2 : (size_t)length;
+    errno = ENOSPC; /* where a part is written */
+    return write(file, text, some) == length;
+}
+
+/* Over a network the answer to a link that was made may be lost. */
+static bool link_file(int file, const char *from, const char *to)
+{
+    struct stat info;
+    if (link(from, to) == 0)
+        return true;
+    int reason = errno;
+    bool made = fstat(file, &info) == 0 && info.st_nlink == 2;
+    errno = reason;
+    return made;
+}
+
+/* Put a lock where there is none; its descriptor, -1 with errno. It appears with its content: a job
+ * killed between the two would leave a lock that nobody can judge for a minute. */
+static int put_lock(const char *path)
 {
     orth_lock_holder self;
+    char *fresh = NULL;
     describe_self(&self);
-    char text[512];
-    int length = snprintf(text, sizeof text, "host %s\npid %lld\nstart %llu\njob %s\n", self.host,
-                          self.pid, self.start, self.job);
-    if (write(file, text, (size_t)length) == length && fsync(file) == 0)
-        return ORTH_OK;
+    if (orth_path_format(&fresh, "%s-new-%s-%lld", path, self.host, self.pid) != ORTH_OK) {
+        errno = ENOMEM;
+        return -1;
+    }
+    int file = orth_fault_fails("lock.create")
+                   ? -1
+                   : open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    bool good = file >= 0 && write_holder(file, &self) && link_file(file, fresh, path);
     int reason = errno;
-    unlink(path);
-    return orth_fail(ORTH_ERR_STORAGE, "%s: cannot write: %s; free space or use another run.dir",
-                     path, strerror(reason));
+    if (file >= 0)
+        unlink(fresh);
+    free(fresh);
+    if (!good && file >= 0) {
+        close(file);
+        file = -1;
+    }
+    if (good || (reason != EPERM && reason != EOPNOTSUPP && reason != ENOSYS)) {
+        errno = reason;
+        return file;
+    }
+    /* A file system without hard links. */
+    file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file >= 0 && !write_holder(file, &self)) {
+        reason = errno;
+        close(file);
+        unlink(path);
+        errno = reason;
+        return -1;
+    }
+    return file;
 }
 
 /* Create the lock file; its descriptor. A lock left over is removed at most a few times, so that
@@ -187,18 +240,20 @@ static orth_status write_lock(const char *path, int file)
 static orth_status create_lock(const char *path, int *out)
 {
     for (int attempt = 0;; attempt++) {
-        int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (file >= 0) {
-            orth_status status = write_lock(path, file);
-            if (status == ORTH_OK)
-                *out = file;
-            else
-                close(file);
-            return status;
+        int file = put_lock(path);
+        if (file >= 0 && fsync(file) == 0) {
+            *out = file;
+            return ORTH_OK;
         }
-        if (errno != EEXIST)
-            return orth_fail(ORTH_ERR_STORAGE, "%s: cannot create: %s; use another run.dir", path,
-                             strerror(errno));
+        int reason = errno;
+        if (file >= 0) {
+            unlink(path);
+            close(file);
+        }
+        if (file >= 0 || reason != EEXIST)
+            return orth_fail(ORTH_ERR_STORAGE,
+                             "%s: cannot create: %s; free space or use another run.dir", path,
+                             strerror(reason));
         struct stat info;
         if (stat(path, &info) != 0)
             continue;
@@ -212,6 +267,20 @@ static orth_status create_lock(const char *path, int *out)
     }
 }
 
+/* Storage that answers with an error says nothing about whose lock it is, until it has lasted so
+ * long that another job may take the lock for left over. */
+void orth_lock_renew(orth_lock *lock)
+{
+    struct stat now;
+    bool seen = !orth_fault_fails("lock.renew") && stat(lock->path, &now) == 0;
+    if (seen ? now.st_ino != lock->own.st_ino : errno == ENOENT)
+        atomic_store(&lock->lost, true);
+    else if (seen && futimens(lock->file, NULL) == 0)
+        lock->renewed = orth_now();
+    else if (orth_now() - lock->renewed > STALE_SECONDS)
+        atomic_store(&lock->lost, true);
+}
+
 static void *renew(void *argument)
 {
     orth_lock *lock = argument;
@@ -222,11 +291,7 @@ static void *renew(void *argument)
         until.tv_sec += RENEW_SECONDS;
         if (pthread_cond_timedwait(&lock->wake, &lock->mutex, &until) == 0)
             continue;
-        struct stat now;
-        if (stat(lock->path, &now) == 0 && now.st_ino == lock->own.st_ino)
-            futimens(lock->file, NULL);
-        else
-            atomic_store(&lock->lost, true);
+        orth_lock_renew(lock);
     }
     pthread_mutex_unlock(&lock->mutex);
     return NULL;
@@ -243,7 +308,8 @@ static orth_status start_renewing(orth_lock *lock)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&lock->thread, NULL, renew, lock);
+    int failed =
+        orth_fault_fails("lock.thread") ? errno : pthread_create(&lock->thread, NULL, renew, lock);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!failed)
         return ORTH_OK;
@@ -262,6 +328,7 @@ static orth_status acquire(const char *run_dir, orth_lock **out)
         status = create_lock(lock->path, &lock->file);
     if (status == ORTH_OK) {
         fstat(lock->file, &lock->own);
+        lock->renewed = orth_now();
         status = start_renewing(lock);
         if (status != ORTH_OK)
             unlink(lock->path);

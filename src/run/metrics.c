@@ -1,5 +1,6 @@
 #include <orthant/run/metrics.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/run/run_dir.h>
@@ -18,6 +19,7 @@
 struct orth_metrics_file {
     int file;
     char *path;
+    off_t torn; ///< where a line begins that could not be written whole nor taken back; -1: none
 };
 
 static orth_status refuse(const orth_metrics_file *file, const char *doing)
@@ -26,26 +28,30 @@ static orth_status refuse(const orth_metrics_file *file, const char *doing)
                      file->path, doing, strerror(errno));
 }
 
-/* The step of a line, -1 when it is no line of ours. */
-static int64_t step_of(const char *line, size_t length)
+/* The step of a line, -1 when it is no line of ours; and the number of the roll-back it records, 0
+ * when it is of something else. */
+static int64_t step_of(const char *line, size_t length, int64_t *rollback)
 {
     json_t *object = json_loadb(line, length, 0, NULL);
     json_t *step = json_object_get(object, "step");
+    json_t *number = json_object_get(json_object_get(object, "rollback"), "number");
     int64_t value = json_is_integer(step) ? (int64_t)json_integer_value(step) : -1;
+    *rollback = json_is_integer(number) ? (int64_t)json_integer_value(number) : 0;
     json_decref(object);
     return value;
 }
 
-orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, FILE *copy)
+orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, int64_t rollbacks, FILE *copy)
 {
     orth_metrics_kept kept = {0};
     char *line = NULL;
     size_t room = 0;
     int64_t at = 0, bad = 0;
     for (ssize_t length; (length = getline(&line, &room, lines)) > 0;) {
+        int64_t rollback = 0;
         at += length;
-        int64_t found = line[length - 1] == '\n' ? step_of(line, (size_t)length) : -1;
-        if (found > step)
+        int64_t found = line[length - 1] == '\n' ? step_of(line, (size_t)length, &rollback) : -1;
+        if (found > step || (found >= 0 && rollback > rollbacks))
             break;
         if (found < 0) {
             bad++;
@@ -61,7 +67,7 @@ orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, FILE *copy)
 
 /* The good lines into a new file in place of this one. */
 static orth_status leave_out_bad(const orth_metrics_file *file, const char *run_dir, int64_t step,
-                                 FILE *lines)
+                                 int64_t rollbacks, FILE *lines)
 {
     char *text = NULL;
     size_t size = 0;
@@ -69,7 +75,7 @@ static orth_status leave_out_bad(const orth_metrics_file *file, const char *run_
     FILE *copy = open_memstream(&text, &size);
     bool failed = !copy;
     if (copy) {
-        orth_metrics_kept kept = orth_metrics_keep(lines, step, copy);
+        orth_metrics_kept kept = orth_metrics_keep(lines, step, rollbacks, copy);
         failed = ferror(copy) != 0;
         failed = fclose(copy) != 0 || failed;
         orth_log_warning("%s: left out %lld damaged lines", file->path, (long long)kept.bad);
@@ -84,18 +90,19 @@ static orth_status leave_out_bad(const orth_metrics_file *file, const char *run_
 }
 
 /* Only lines that are kept are left in the file. */
-static orth_status cut_back(const orth_metrics_file *file, const char *run_dir, int64_t step)
+static orth_status cut_back(const orth_metrics_file *file, const char *run_dir, int64_t step,
+                            int64_t rollbacks)
 {
-    FILE *lines = fopen(file->path, "re");
+    FILE *lines = orth_fault_fails("metrics.read") ? NULL : fopen(file->path, "re");
     if (!lines)
         return refuse(file, "read");
-    orth_metrics_kept kept = orth_metrics_keep(lines, step, NULL);
+    orth_metrics_kept kept = orth_metrics_keep(lines, step, rollbacks, NULL);
     orth_status status = ORTH_OK;
     if (ferror(lines))
         status = refuse(file, "read");
     else if (kept.bad)
-        status = leave_out_bad(file, run_dir, step, lines);
-    else if (truncate(file->path, kept.end) != 0)
+        status = leave_out_bad(file, run_dir, step, rollbacks, lines);
+    else if (orth_fault_fails("metrics.cut") || truncate(file->path, kept.end) != 0)
         status = refuse(file, "cut back");
     fclose(lines);
     return status;
@@ -107,11 +114,14 @@ static orth_status open_to_append(orth_metrics_file *file)
     return file->file < 0 ? refuse(file, "open") : ORTH_OK;
 }
 
-static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, int64_t step)
+static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, int64_t step,
+                                int64_t rollbacks)
 {
     ORTH_TRY(orth_path_format(&file->path, "%s/metrics.jsonl", run_dir));
+    if (orth_fault_fails("metrics.open"))
+        return refuse(file, "open");
     ORTH_TRY(open_to_append(file));
-    ORTH_TRY(cut_back(file, run_dir, step));
+    ORTH_TRY(cut_back(file, run_dir, step, rollbacks));
     /* Again, since it may be another file now. */
     close(file->file);
     return open_to_append(file);
@@ -119,10 +129,17 @@ static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, in
 
 orth_status orth_metrics_open(const char *run_dir, int64_t step, orth_metrics_file **out)
 {
+    return orth_metrics_resume(run_dir, step, INT64_MAX, out);
+}
+
+orth_status orth_metrics_resume(const char *run_dir, int64_t step, int64_t rollbacks,
+                                orth_metrics_file **out)
+{
     orth_metrics_file *file = NULL;
     ORTH_TRY(ORTH_ALLOCATE(1, "metrics file", &file));
     file->file = -1;
-    orth_status status = open_and_cut(file, run_dir, step);
+    file->torn = -1;
+    orth_status status = open_and_cut(file, run_dir, step, rollbacks);
     if (status == ORTH_OK)
         *out = file;
     else
@@ -140,21 +157,33 @@ void orth_metrics_close(orth_metrics_file *file)
     orth_free(file);
 }
 
+/* Take a line back that is not whole: it would spoil the next one too. */
+static bool take_back(orth_metrics_file *file, off_t begin)
+{
+    bool failed = orth_fault_fails("metrics.restore") || ftruncate(file->file, begin) != 0;
+    file->torn = failed ? begin : -1;
+    return !failed;
+}
+
 /* One write for the line; what came of a failed one is taken back, so that lines stay whole. */
 static orth_status append_line(orth_metrics_file *file, char *text)
 {
+    if (file->torn >= 0 && !take_back(file, file->torn))
+        return refuse(file, "cut back");
     size_t length = strlen(text);
     text[length] = '\n'; /* in place of the final NUL */
     off_t before = lseek(file->file, 0, SEEK_END);
-    ssize_t written = write(file->file, text, length + 1);
+    orth_fault_effect fault = orth_fault("metrics.append");
+    size_t some = fault == ORTH_FAULT_SHORT ? length / 2 : length + 1;
+    ssize_t written = fault == ORTH_FAULT_ERROR ? -1 : write(file->file, text, some);
     if (before >= 0 && written == (ssize_t)length + 1)
         return ORTH_OK;
     if (written >= 0)
         errno = ENOSPC;
     orth_status status = refuse(file, "write");
-    /* If this fails too, the torn line goes at the next opening. */
-    int restored = before >= 0 && written > 0 ? ftruncate(file->file, before) : 0;
-    (void)restored;
+    if (before >= 0 && written > 0)
+        take_back(file,
+                  before); /* if this fails too, before the next line or at the next opening */
     return status;
 }
 

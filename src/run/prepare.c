@@ -1,16 +1,16 @@
 #include "trainer_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
-#include <orthant/io/shuffle.h>
 #include <orthant/kern/library.h>
 #include <orthant/kern/table.h>
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/plan.h>
+#include <orthant/run/restarts.h>
 #include <orthant/run/run_dir.h>
-#include <orthant/sae/init.h>
 
 #include <limits.h>
 #include <stdio.h>
@@ -70,6 +70,15 @@ static orth_status open_data(orth_trainer *t, const orth_config *config, MPI_Com
     return ORTH_OK;
 }
 
+/* Whether the ranks can be arranged as asked does not depend on the data, nor on these sizes. */
+static orth_status check_grid(const orth_config *config, MPI_Comm world)
+{
+    int size, n_group, n_shard;
+    ORTH_MPI(MPI_Comm_size(world, &size));
+    return orth_grid_choose(size, 1, config->recipe.batch, config->grid_n_group,
+                            config->grid_n_shard, &n_group, &n_shard);
+}
+
 static orth_status create_grid(orth_trainer *t, const orth_recipe *recipe, MPI_Comm world)
 {
     int size, n_group, n_shard;
@@ -80,12 +89,15 @@ static orth_status create_grid(orth_trainer *t, const orth_recipe *recipe, MPI_C
     return orth_grid_agree_threads(&t->grid, orth_threads_count());
 }
 
+/* First of all: a folder that cannot be written is refused before anything is read. */
 static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)
 {
+    int rank;
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
     ORTH_TRY(orth_run_dir_create(t->config.run_dir, world));
     ORTH_TRY(orth_lock_acquire(t->config.run_dir, world, &t->lock));
     orth_status status = ORTH_OK;
-    if (t->grid.rank == 0)
+    if (rank == 0)
         status = orth_run_dir_open_log(t->config.run_dir, &t->log);
     if (status == ORTH_OK)
         orth_log_file(t->log);
@@ -146,6 +158,8 @@ void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
     *info = (orth_checkpoint_info){.tokens_seen = t->tokens_seen,
                                    .cursor = t->cursor,
                                    .data = t->fingerprint,
+                                   .skipped = t->skipped,
+                                   .n_skipped = t->n_skipped,
                                    .threads = orth_threads_count(),
                                    .config = t->config_text};
     snprintf(info->program_version, sizeof info->program_version, "%s", ORTH_VERSION);
@@ -153,215 +167,24 @@ void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
     snprintf(info->libraries, sizeof info->libraries, "%.90s; %s", mpi, blas);
 }
 
-static bool sample_needed(const orth_recipe *recipe)
+orth_status orth_trainer_open_metrics(orth_trainer *t, int64_t rollbacks)
 {
-    return recipe->input == ORTH_INPUT_SCALE || recipe->init == ORTH_INIT_GAO ||
-           (recipe->loss == ORTH_LOSS_MSE_SCALED && recipe->mse_scale == 0.0);
-}
-
-/* Read the own rows of the sample and normalise them; rows that are not finite are left out. */
-static orth_status fill_sample(const orth_trainer *t, orth_sample *sample)
-{
-    int64_t n = orth_range_size(sample->own), d = sample->d_model;
-    orth_shuffle order = orth_shuffle_create(orth_dataset_rows(t->dataset), t->config.recipe.seed,
-                                             0, t->config.data_shuffle);
-    int64_t *rows = NULL;
-    ORTH_TRY(ORTH_ALLOCATE(n * d, "sample", &sample->x));
-    ORTH_TRY(ORTH_ALLOCATE(n, "sample", &sample->valid));
-    ORTH_TRY(ORTH_ALLOCATE(n, "sample", &rows));
-    for (int64_t i = 0; i < n; i++)
-        rows[i] = orth_shuffle_row(&order, sample->own.begin + i);
-    orth_status status = orth_dataset_read(t->dataset, rows, n, sample->x);
-    for (int64_t i = 0; i < n && status == ORTH_OK; i++) {
-        /* A sum is finite only if all its terms are. */
-        double sum = 0.0;
-        for (int64_t j = 0; j < d; j++)
-            sum += (double)sample->x[i * d + j];
-        sample->valid[i] = sum - sum == 0.0;
-        sample->count += sample->valid[i];
-    }
-    orth_free(rows);
-    if (t->sae.recipe.input != ORTH_INPUT_SCALE)
-        orth_input_normalise(t->sae.recipe.input, 1.0, n, d, sample->x);
-    return status;
-}
-
-static orth_status init_from_sample(orth_trainer *t, orth_sample *sample)
-{
-    ORTH_TRY(orth_agree(t->grid.world, fill_sample(t, sample)));
-    ORTH_TRY(orth_allreduce(&sample->count, 1, MPI_INT64_T, MPI_SUM, t->grid.world));
-    if (sample->count == 0)
-        return orth_fail(ORTH_ERR_DATA,
-                         "data.files: none of the first %lld rows is finite; see "
-                         "'orthant info --stats'",
-                         (long long)sample->total);
-    ORTH_TRY(orth_init_scales(&t->sae, sample));
-    return t->sae.recipe.init == ORTH_INIT_FILE ? ORTH_OK : orth_init_random(&t->sae, sample);
-}
-
-static orth_status init_fresh(orth_trainer *t)
-{
-    int64_t rows = orth_dataset_rows(t->dataset);
-    orth_sample sample = {.comm = t->grid.world,
-                          .total = rows < ORTH_SAMPLE_ROWS ? rows : ORTH_SAMPLE_ROWS,
-                          .d_model = t->sae.d_model};
-    sample.own = orth_sample_rows(sample.total, t->grid.size, t->grid.rank);
-    t->sae.mse_scale = t->sae.recipe.loss == ORTH_LOSS_MSE_SCALED ? t->sae.recipe.mse_scale : 1.0;
-    if (t->sae.recipe.init == ORTH_INIT_FILE)
-        ORTH_TRY(orth_init_file(t->config.init_file, &t->sae));
     orth_status status = ORTH_OK;
-    if (sample_needed(&t->sae.recipe))
-        status = init_from_sample(t, &sample);
-    else if (t->sae.recipe.init != ORTH_INIT_FILE)
-        status = orth_init_random(&t->sae, NULL);
-    orth_free(sample.x);
-    orth_free(sample.valid);
-    return status;
-}
-
-static orth_status check_data(const orth_trainer *t, const char *path,
-                              const orth_checkpoint_info *info)
-{
-    const orth_fingerprint *now = &t->fingerprint, *then = &info->data;
-    if (now->rows == then->rows && now->d_model == then->d_model && now->hash == then->hash)
-        return ORTH_OK;
-    return orth_fail(ORTH_ERR_DATA,
-                     "data.files: not the activations that %s was trained on (%lld rows of %lld "
-                     "now, %lld of %lld then, or other values); restore them or start in "
-                     "another run.dir",
-                     path, (long long)now->rows, (long long)now->d_model, (long long)then->rows,
-                     (long long)then->d_model);
-}
-
-/* The decay of the learning rate ends with the run: with another length it is another schedule. */
-static void announce_schedule(orth_trainer *t, int64_t planned)
-{
-    double share = t->sae.recipe.decay;
-    if (share <= 0.0 || planned == t->steps)
-        return;
-    t->other_schedule = true;
-    orth_log_warning("train.decay: the run now has %lld steps, the checkpoint's had %lld: the "
-                     "learning rate falls after step %.0f instead of %.0f",
-                     (long long)t->steps, (long long)planned,
-                     (double)t->steps * (1.0 - share) + 1.0, (double)planned * (1.0 - share) + 1.0);
-}
-
-/* Data first: other defaults follow from another width. */
-static orth_status check_resumable(orth_trainer *t, const char *path,
-                                   const orth_checkpoint_info *info)
-{
-    ORTH_TRY(check_data(t, path, info));
-    if (!info->has_optimizer)
-        return orth_fail(ORTH_ERR_CORRUPT,
-                         "%s: has weights but no optimizer state; start from it with init.scheme: "
-                         "file and init.file",
-                         path);
-    orth_config saved;
-    ORTH_TRY(orth_config_parse(info->config, (int64_t)strlen(info->config), path, NULL, 0, &saved));
-    orth_status status = orth_config_compatible(&t->config, &saved, path);
-    int64_t planned = 0;
-    if (status == ORTH_OK)
-        status = orth_trainer_steps(&saved, info->data.rows, saved.recipe.batch, &planned);
-    if (status == ORTH_OK)
-        announce_schedule(t, planned);
-    orth_config_free(&saved);
-    return status;
-}
-
-/* How the continuation compares with a run that was never stopped. */
-static const char *continuation(const orth_trainer *t, const orth_checkpoint_info *info)
-{
-    orth_checkpoint_info now;
-    orth_trainer_describe(t, &now);
-    if (info->n_group != t->grid.n_group || info->n_shard != t->grid.n_shard)
-        return "exact up to rounding: the grid differs";
-    if (info->threads != now.threads || strcmp(info->isa, now.isa) != 0 ||
-        strcmp(info->libraries, now.libraries) != 0)
-        return "exact up to rounding: threads, kernels or libraries differ";
-    return t->other_schedule ? "bit for bit that of this schedule from this checkpoint on"
-                             : "bit for bit that of an undisturbed run";
-}
-
-static void announce_resume(const orth_trainer *t, const char *path,
-                            const orth_checkpoint_info *info)
-{
-    orth_log_info("resuming from %s: step %lld of %lld, written by %d x %d ranks, %d threads, %s; "
-                  "the continuation is %s",
-                  path, (long long)info->step, (long long)t->steps, info->n_group, info->n_shard,
-                  info->threads, info->isa, continuation(t, info));
-    if (info->step >= t->steps)
-        orth_log_info("all %lld steps are done already; ask for more to go on",
-                      (long long)t->steps);
-}
-
-/* `own`: the checkpoint is in run.dir, which then has this step. */
-static orth_status resume_from(orth_trainer *t, const char *path, bool own)
-{
-    orth_checkpoint_info info = {0};
-    ORTH_TRY(orth_checkpoint_read_info(path, t->grid.world, &info));
-    orth_status status = orth_agree(t->grid.world, check_resumable(t, path, &info));
-    if (status == ORTH_OK)
-        status = orth_checkpoint_read(path, &t->sae);
-    if (status == ORTH_OK) {
-        t->cursor = info.cursor;
-        t->tokens_seen = info.tokens_seen;
-        t->last_checkpoint_step = own ? info.step : -1;
-        announce_resume(t, path, &info);
-    }
-    orth_checkpoint_info_free(&info);
-    return status;
-}
-
-/* The checkpoint to go on from; NULL for a fresh start. */
-static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, char **path)
-{
-    if (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0) {
-        FILE *file = t->grid.rank == 0 ? fopen(resume, "rb") : NULL;
-        orth_status status = ORTH_OK;
-        if (t->grid.rank == 0 && !file)
-            status = orth_fail(ORTH_ERR_USAGE,
-                               "--resume %s: there is no such checkpoint; give a path "
-                               "of a checkpoint file, auto or never",
-                               resume);
-        if (file)
-            fclose(file);
-        ORTH_TRY(orth_agree(t->grid.world, status));
-        *path = strdup(resume);
-        return *path ? ORTH_OK : orth_fail(ORTH_ERR_ENVIRONMENT, "--resume: out of memory");
-    }
-    ORTH_TRY(orth_checkpoint_find(t->config.run_dir, t->grid.world, true, path));
-    if (*path && !strcmp(resume, "never"))
-        return orth_fail(ORTH_ERR_USAGE,
-                         "--resume never: run.dir holds the checkpoint %s; choose "
-                         "another run.dir or --resume auto",
-                         *path);
-    return ORTH_OK;
-}
-
-static orth_status init_or_resume(orth_trainer *t, const char *resume)
-{
-    char *path = NULL;
-    t->last_checkpoint_step = -1;
-    orth_status status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
-    if (status == ORTH_OK)
-        status = path ? resume_from(t, path, !strcmp(resume, "auto")) : init_fresh(t);
-    free(path);
+    if (t->grid.rank == 0)
+        status = orth_metrics_resume(t->config.run_dir, t->sae.step, rollbacks, &t->metrics);
     return orth_agree(t->grid.world, status);
 }
 
 static orth_status open_outputs(orth_trainer *t)
 {
-    orth_status status = ORTH_OK;
     /* A shorter length than what is done changes nothing. */
     if (t->sae.step <= t->steps)
         ORTH_TRY(
             orth_run_dir_write(t->config.run_dir, "config.yaml", t->config_text, t->grid.world));
-    if (t->grid.rank == 0)
-        status = orth_metrics_open(t->config.run_dir, t->sae.step, &t->metrics);
-    return orth_agree(t->grid.world, status);
+    return orth_trainer_open_metrics(t, t->n_skipped);
 }
 
-static orth_status open_stream(orth_trainer *t)
+orth_status orth_trainer_open_stream(orth_trainer *t)
 {
     const orth_config *config = &t->config;
     orth_stream_options options = {.batch = t->sae.recipe.batch,
@@ -374,7 +197,7 @@ static orth_status open_stream(orth_trainer *t)
     return orth_agree(t->grid.world, orth_stream_open(t->dataset, &options, &t->stream));
 }
 
-static orth_status create_model(orth_trainer *t)
+orth_status orth_trainer_create_model(orth_trainer *t)
 {
     int64_t d = orth_dataset_width(t->dataset);
     orth_status status = orth_sae_create(&t->grid, &t->config.recipe, d, true, &t->sae);
@@ -384,34 +207,49 @@ static orth_status create_model(orth_trainer *t)
     return orth_agree(t->grid.world, status);
 }
 
+/* Before anything that may hang, as opening a file does where the file system is dead. */
+static orth_status start_watchdog(orth_trainer *t, MPI_Comm world)
+{
+    int rank;
+    orth_phase_start(&t->timer);
+    orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    return orth_watchdog_start(t->config.run_watchdog, rank, &t->timer, &t->watchdog);
+}
+
 orth_status orth_trainer_prepare(const orth_config *config, const char *resume, bool quiet,
                                  MPI_Comm world, orth_trainer *t)
 {
     t->config = *config;
     t->quiet = quiet;
     t->started = orth_now();
-    orth_phase_start(&t->timer);
+    ORTH_TRY(orth_agree(world, start_watchdog(t, world)));
+    ORTH_TRY(check_grid(config, world));
+    ORTH_TRY(open_run_dir(t, world));
+    orth_phase_enter(&t->timer, ORTH_PHASE_READ);
+    orth_fault("prepare.data");
     ORTH_TRY(open_data(t, config, world));
+    orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     orth_recipe recipe = config->recipe;
     if (recipe.n_latent == 0)
         recipe.n_latent = 16 * orth_dataset_width(t->dataset);
     ORTH_TRY(orth_agree(world, orth_trainer_check_sizes(&recipe, orth_dataset_width(t->dataset))));
     ORTH_TRY(create_grid(t, &recipe, world));
-    ORTH_TRY(open_run_dir(t, world));
-    ORTH_TRY(create_model(t));
+    ORTH_TRY(orth_trainer_create_model(t));
     t->config.recipe = t->sae.recipe;
     ORTH_TRY(orth_agree(world, orth_trainer_steps(config, orth_dataset_rows(t->dataset),
                                                   t->sae.recipe.batch, &t->steps)));
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
     announce(t);
-    ORTH_TRY(init_or_resume(t, resume));
+    ORTH_TRY(orth_trainer_start(t, resume));
+    if (t->sae.step < t->steps)
+        ORTH_TRY(orth_restarts_check(t->config.run_dir, t->sae.step, world));
     ORTH_TRY(open_outputs(t));
-    return open_stream(t);
+    return orth_trainer_open_stream(t);
 }
 
 void orth_trainer_close(orth_trainer *t)
 {
-    orth_watchdog_stop(t->watchdog);
     orth_stream_close(t->stream);
     orth_workspace_free(&t->workspace);
     orth_sae_free(&t->sae);
@@ -423,5 +261,8 @@ void orth_trainer_close(orth_trainer *t)
     if (t->log)
         fclose(t->log);
     free(t->config_text);
+    free(t->origin);
+    orth_free(t->skipped);
     orth_grid_free(&t->grid);
+    orth_watchdog_stop(t->watchdog);
 }

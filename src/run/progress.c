@@ -20,7 +20,7 @@ void orth_progress_start(orth_progress *progress, bool speaks, bool quiet, int64
     progress->started = orth_now();
 }
 
-static void format_duration(double seconds, char *out, size_t size)
+void orth_progress_duration(double seconds, char *out, size_t size)
 {
     int64_t s = (int64_t)(seconds + 0.5);
     if (s >= 86400)
@@ -50,7 +50,7 @@ void orth_progress_text(const orth_progress *progress, const orth_metrics *metri
                        : 100.0;
     double seconds = done > 0 ? (now - progress->started) / (double)done * (double)left : 0;
     char time_left[32], rate[32];
-    format_duration(seconds, time_left, sizeof time_left);
+    orth_progress_duration(seconds, time_left, sizeof time_left);
     format_rate(metrics->tokens_per_s, rate, sizeof rate);
     snprintf(out, (size_t)size,
              "step %lld/%lld (%.1f%%)  loss %.4g  L0 %.1f  dead %lld  %s tokens/s  %s left",

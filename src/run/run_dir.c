@@ -1,5 +1,7 @@
 #include <orthant/run/run_dir.h>
 
+#include <orthant/base/fault.h>
+#include <orthant/base/memory.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
@@ -20,7 +22,7 @@ orth_status orth_path_format(char **out, const char *format, ...)
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    char *text = length < 0 ? NULL : malloc((size_t)length + 1);
+    char *text = length < 0 ? NULL : orth_malloc((size_t)length + 1);
     if (text)
         vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
@@ -41,7 +43,7 @@ static orth_status refuse(const char *path, const char *doing)
 
 static orth_status make_folder(const char *path)
 {
-    if (mkdir(path, 0777) == 0)
+    if (!orth_fault_fails("run_dir.make") && mkdir(path, 0777) == 0)
         return ORTH_OK;
     struct stat info;
     if (errno == EEXIST && stat(path, &info) == 0) {
@@ -62,7 +64,7 @@ static orth_status try_writing(const char *folder)
     if (file < 0) {
         status = refuse(folder, "write there");
     } else {
-        if (write(file, "\n", 1) != 1)
+        if (orth_fault_fails("run_dir.try") || write(file, "\n", 1) != 1)
             status = refuse(folder, "write there");
         close(file);
         unlink(path);
@@ -116,14 +118,17 @@ static orth_status write_all(int file, const char *path, const char *text)
 {
     size_t length = strlen(text);
     for (size_t done = 0; done < length;) {
-        ssize_t n = write(file, text + done, length - done);
+        orth_fault_effect fault = orth_fault("run_dir.write");
+        size_t some = fault == ORTH_FAULT_SHORT ? (length - done + 1) / 2 : length - done;
+        ssize_t n = fault == ORTH_FAULT_ERROR ? -1 : write(file, text + done, some);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return refuse(path, "write");
         done += (size_t)n;
     }
-    return fsync(file) == 0 ? ORTH_OK : refuse(path, "bring to the disk");
+    bool failed = orth_fault_fails("run_dir.sync") || fsync(file) != 0;
+    return failed ? refuse(path, "bring to the disk") : ORTH_OK;
 }
 
 static orth_status replace_file(const char *run_dir, const char *name, const char *text)
@@ -133,11 +138,13 @@ static orth_status replace_file(const char *run_dir, const char *name, const cha
     if (status == ORTH_OK)
         status = orth_path_format(&partial, "%s/.%s.partial", run_dir, name);
     if (status == ORTH_OK) {
-        int file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        int file = orth_fault_fails("run_dir.create")
+                       ? -1
+                       : open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         status = file < 0 ? refuse(partial, "create") : write_all(file, path, text);
         if (file >= 0 && close(file) != 0 && status == ORTH_OK)
             status = refuse(path, "write");
-        if (status == ORTH_OK && rename(partial, path) != 0)
+        if (status == ORTH_OK && (orth_fault_fails("run_dir.rename") || rename(partial, path) != 0))
             status = refuse(path, "rename to it");
         if (status == ORTH_OK)
             status = orth_folder_sync(run_dir);
@@ -161,7 +168,7 @@ orth_status orth_run_dir_open_log(const char *run_dir, FILE **out)
 {
     char *path = NULL;
     ORTH_TRY(orth_path_format(&path, "%s/orthant.log", run_dir));
-    FILE *file = fopen(path, "ae");
+    FILE *file = orth_fault_fails("run_dir.log") ? NULL : fopen(path, "ae");
     orth_status status = file ? ORTH_OK : refuse(path, "open");
     free(path);
     if (file)
@@ -175,7 +182,8 @@ orth_status orth_folder_sync(const char *folder)
     if (file < 0)
         return refuse(folder, "open the folder");
     /* Some network file systems do not know fsync of a folder and need none. */
-    bool failed = fsync(file) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EROFS;
+    bool failed = (orth_fault_fails("folder.sync") || fsync(file) != 0) && errno != EINVAL &&
+                  errno != ENOTSUP && errno != EROFS;
     orth_status status = failed ? refuse(folder, "bring to the disk") : ORTH_OK;
     close(file);
     return status;

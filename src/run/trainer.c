@@ -1,19 +1,18 @@
 #include <orthant/run/trainer.h>
 
+#include "checkpoint_parts.h"
 #include "trainer_parts.h"
 
 #include <orthant/base/fault.h>
 #include <orthant/base/log.h>
-#include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
 #include <orthant/par/signals.h>
 #include <orthant/run/evaluate.h>
 
-#include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 /* What the ranks agree before each step. */
 typedef struct control {
@@ -21,14 +20,19 @@ typedef struct control {
     bool save; ///< write a checkpoint
 } control;
 
-/* The next batch's own part, normalised and in place. The status is local. */
+/* The own part of the next batch that is not left out, normalised and in place. The status is
+ * local. */
 static orth_status read_batch(orth_trainer *t, orth_nonfinite *found)
 {
     bool *valid;
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_READ);
     int64_t batch = t->sae.recipe.batch, n = orth_range_size(orth_grid_reads(&t->grid, batch));
     float *x = orth_workspace_rows(&t->workspace, &t->sae, batch, &valid);
-    ORTH_TRY(orth_stream_next(t->stream, x, valid, found));
+    orth_fault("step.read");
+    do {
+        t->batch = orth_stream_cursor(t->stream);
+        ORTH_TRY(orth_stream_next(t->stream, x, valid, found));
+    } while (orth_trainer_skips(t, t->batch));
     orth_input_normalise(t->sae.recipe.input, t->sae.input_scale, n, t->sae.d_model, x);
     orth_phase_enter(&t->timer, back);
     return ORTH_OK;
@@ -43,22 +47,40 @@ static bool checkpoint_due(const orth_trainer *t)
     return every->seconds > 0.0 && orth_now() - t->last_checkpoint >= every->seconds;
 }
 
-/* Agree on what signals and clocks ask for. Clocks differ: rank 0's counts. Signals may have
- * reached one rank only. Every start makes at least one step, however short its time: else a job
+static bool evaluation_due(const orth_trainer *t, int64_t step)
+{
+    return t->config.eval_every > 0 && step % t->config.eval_every == 0;
+}
+
+/* Whether the time is up. Every start makes at least one step, however short its time: else a job
  * that is requeued would never end. */
+static bool time_is_up(const orth_trainer *t)
+{
+    bool evaluates = evaluation_due(t, t->sae.step + 1);
+    double steps_alike =
+        evaluates ? (double)orth_dataset_rows(t->eval_dataset) / (double)t->sae.recipe.batch : 0.0;
+    return t->steps_made > 0 &&
+           orth_time_limit_reached(&t->limit, orth_now(), evaluates, steps_alike);
+}
+
+/* Agree on what signals and clocks ask for. Clocks differ: rank 0's counts. Signals may have
+ * reached one rank only. When the time seems up but what a checkpoint takes is only guessed, one is
+ * written and tells. */
 static orth_status agree_control(orth_trainer *t, control *out)
 {
     bool asked, save;
     orth_signals_take(&asked, &save);
     bool stop = asked;
     if (t->grid.rank == 0) {
-        bool began = t->sae.step > t->progress.first_step;
-        stop = stop || (began && orth_time_limit_reached(&t->limit, orth_now()));
-        save = save || (t->sae.step > t->last_checkpoint_step && checkpoint_due(t));
+        bool up = time_is_up(t),
+             untried = t->sae.step > t->last_checkpoint_step && t->sae.step > t->last_try;
+        bool tells = up && untried && !orth_time_limit_measured(&t->limit);
+        stop = stop || (up && !tells);
+        save = save || tells || (untried && checkpoint_due(t));
     }
     int flags[4] = {stop, save, orth_lock_lost(t->lock), asked};
     ORTH_TRY(orth_allreduce(flags, 4, MPI_INT, MPI_MAX, t->grid.world));
-    t->stopped_by = flags[3] ? "a signal" : "run.max_time";
+    t->stopped_by = flags[3] ? "a signal" : t->limit.what;
     *out = (control){flags[0] != 0, flags[1] != 0};
     if (flags[2])
         return orth_fail(ORTH_ERR_ENVIRONMENT,
@@ -71,6 +93,7 @@ static orth_status write_checkpoint(orth_trainer *t)
 {
     orth_checkpoint_info info;
     double start = orth_now();
+    t->last_try = t->sae.step;
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_trainer_describe(t, &info);
     orth_status status =
@@ -81,12 +104,13 @@ static orth_status write_checkpoint(orth_trainer *t)
         return status;
     t->last_checkpoint = orth_now();
     t->last_checkpoint_step = t->sae.step;
+    t->last_checkpoint_rows = t->rows_skipped;
     orth_time_limit_checkpoint(&t->limit, t->last_checkpoint - start);
     return ORTH_OK;
 }
 
 /* What a full disk takes from the records of a run is not worth the run. */
-static orth_status forgive(orth_trainer *t, orth_status status, const char *what)
+orth_status orth_trainer_forgive(orth_trainer *t, orth_status status, const char *what)
 {
     if (status != ORTH_ERR_STORAGE)
         return status;
@@ -98,63 +122,26 @@ static orth_status forgive(orth_trainer *t, orth_status status, const char *what
 /* A checkpoint that the run can do without: when the storage fails, say so and try again later. */
 static orth_status save_and_go_on(orth_trainer *t)
 {
-    ORTH_TRY(forgive(t, write_checkpoint(t),
-                     "the checkpoint was not written; training goes on and tries again later"));
+    ORTH_TRY(orth_trainer_forgive(
+        t, write_checkpoint(t),
+        "the checkpoint was not written; training goes on and tries again later"));
     t->last_checkpoint = orth_now();
     return ORTH_OK;
-}
-
-static void fill_metrics(const orth_trainer *t, const orth_step_report *report, double rate,
-                         double seconds, int64_t steps, orth_metrics *out)
-{
-    *out = (orth_metrics){.step = t->sae.step,
-                          .tokens = t->tokens_seen,
-                          .epoch = t->cursor.epoch,
-                          .loss = report->loss,
-                          .mse = report->terms.mse,
-                          .aux = report->terms.aux,
-                          .afa = report->terms.afa,
-                          .l0 = report->l0,
-                          .n_dead = report->n_dead,
-                          .grad_norm = report->grad_norm,
-                          .lr = rate,
-                          .fvu = report->fvu,
-                          .tokens_per_s = (double)(steps * t->sae.recipe.batch) / seconds,
-                          .time = orth_now() - t->started,
-                          .has_code_hash = t->config.log_codes,
-                          .code_hash = report->code_hash};
-    memcpy(out->phase, t->timer.seconds, sizeof out->phase);
-}
-
-/* Log where it is due. `since` is when the steps since the last logged one began. */
-static orth_status log_step(orth_trainer *t, const orth_step_report *report, double rate,
-                            bool logged, double *since, int64_t *since_step)
-{
-    orth_metrics metrics;
-    orth_status status = ORTH_OK;
-    if (t->grid.rank != 0)
-        return ORTH_OK;
-    double now = orth_now();
-    fill_metrics(t, report, rate, now - *since, t->sae.step - *since_step, &metrics);
-    if (logged) {
-        status = orth_metrics_write(t->metrics, &metrics);
-        *since = now;
-        *since_step = t->sae.step;
-    }
-    orth_progress_step(&t->progress, &metrics, logged);
-    return status;
 }
 
 /* One step on a batch that is in place. */
 static orth_status train_step(orth_trainer *t, bool logged, double *rate, orth_step_report *report)
 {
-    *rate = orth_learning_rate(&t->sae.recipe, t->sae.step + 1, t->steps);
+    int64_t step = t->sae.step + 1;
+    *rate = orth_learning_rate(&t->sae.recipe, step, t->steps);
     orth_step_options options = {.rate = *rate,
                                  .first_token = t->tokens_seen,
                                  .fvu = logged,
                                  .code_hash = logged && t->config.log_codes};
     orth_status status = orth_step(&t->sae, &t->workspace, &options, &t->timer, report);
-    if (status == ORTH_ERR_NONFINITE || status == ORTH_ERR_DATA)
+    if (status == ORTH_ERR_NONFINITE)
+        return orth_trainer_blame(t, step, report);
+    if (status == ORTH_ERR_DATA)
         return status;
     if (status != ORTH_OK)
         return orth_end_job(t->grid.world, status);
@@ -166,8 +153,9 @@ static orth_status train_step(orth_trainer *t, bool logged, double *rate, orth_s
 /* Held-out quality, in the workspace that training uses between steps. */
 static orth_status evaluate(orth_trainer *t)
 {
-    if (t->config.eval_every == 0 || t->sae.step % t->config.eval_every != 0)
+    if (!evaluation_due(t, t->sae.step))
         return ORTH_OK;
+    double start = orth_now();
     orth_evaluation_options options = {.batch = t->sae.recipe.batch,
                                        .skip = t->config.data_nonfinite == ORTH_NONFINITE_SKIP,
                                        .eps = true,
@@ -179,6 +167,7 @@ static orth_status evaluate(orth_trainer *t)
     orth_status status =
         orth_evaluate_step(&t->sae, t->eval_dataset, t->config.run_dir, &options, t->metrics);
     orth_phase_enter(&t->timer, back);
+    orth_time_limit_evaluation(&t->limit, orth_now() - start);
     return status;
 }
 
@@ -197,11 +186,15 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
                                   &skipped));
     t->rows_skipped += skipped;
     ORTH_TRY(train_step(t, logged, &rate, &report));
-    ORTH_TRY(
-        forgive(t, orth_agree(t->grid.world, log_step(t, &report, rate, logged, since, since_step)),
-                "the metrics of a step were not written; training goes on"));
+    ORTH_TRY(orth_trainer_forgive(
+        t,
+        orth_agree(t->grid.world,
+                   orth_trainer_log_step(t, &report, rate, logged, since, since_step)),
+        "the metrics of a step were not written; training goes on"));
+    t->steps_made++;
+    orth_time_limit_step(&t->limit, orth_now() - start);
     orth_status evaluated =
-        forgive(t, evaluate(t), "an evaluation was not written; training goes on");
+        orth_trainer_forgive(t, evaluate(t), "an evaluation was not written; training goes on");
     if (evaluated != ORTH_OK) {
         /* The steps done are worth a checkpoint, even though the run ends here. */
         write_checkpoint(t);
@@ -209,7 +202,6 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
     }
     orth_watchdog_beat(t->watchdog);
     orth_signals_describe(t->grid.rank, t->sae.step);
-    orth_time_limit_step(&t->limit, orth_now() - start);
     return ORTH_OK;
 }
 
@@ -225,49 +217,64 @@ static orth_status loop(orth_trainer *t)
                 ORTH_TRY(write_checkpoint(t));
             return ORTH_STOPPED;
         }
-        if (asked.save)
+        if (asked.save) {
             ORTH_TRY(save_and_go_on(t));
-        ORTH_TRY(one_step(t, &since, &since_step));
+            continue;
+        }
+        orth_status status = one_step(t, &since, &since_step);
+        if (status == ORTH_ERR_NONFINITE) {
+            status = orth_trainer_roll_back(t);
+            since = orth_now();
+            since_step = t->sae.step;
+        }
+        ORTH_TRY(status);
     }
     if (t->sae.step > t->last_checkpoint_step)
         ORTH_TRY(write_checkpoint(t));
     return ORTH_OK;
 }
 
-static orth_status tell_end(orth_trainer *t, orth_status status)
+/* Once, here: later the clocks of the wall may jump. */
+static void respect_slurm(orth_time_limit *limit)
 {
-    orth_progress_clear(&t->progress);
-    if (t->rows_skipped > 0)
-        orth_log_warning("data.files: %lld rows with NaN or Inf were left out",
-                         (long long)t->rows_skipped);
-    orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
-    orth_progress_phases(t->timer.seconds);
-    int64_t memory = orth_peak_memory();
-    ORTH_TRY(orth_allreduce(&memory, 1, MPI_INT64_T, MPI_MAX, t->grid.world));
-    orth_log_info("peak memory of a rank %.0f MiB", (double)memory / 1048576.0);
-    if (status == ORTH_STOPPED)
-        orth_log_info("stopped by %s at step %" PRId64 " of %" PRId64
-                      " with a checkpoint; run the same command again to go on",
-                      t->stopped_by, t->sae.step, t->steps);
-    else
-        orth_log_info("done: %" PRId64 " steps, %" PRId64 " tokens; the model is in %s/checkpoints",
-                      t->sae.step, t->tokens_seen, t->config.run_dir);
-    return status;
+    const char *text = getenv("SLURM_JOB_END_TIME");
+    char left[32];
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    double now = orth_now();
+    const char *why = orth_time_limit_slurm(limit, text, (double)wall.tv_sec, now);
+    if (why)
+        orth_log_warning("SLURM_JOB_END_TIME is '%.40s': %s; SLURM's time limit is not respected",
+                         text, why);
+    if (limit->end == 0)
+        return;
+    orth_progress_duration(limit->end - now, left, sizeof left);
+    orth_log_info("%s ends the run in %s", limit->what, left);
 }
 
 static orth_status run(orth_trainer *t)
 {
     int64_t bytes = t->sae.recipe.n_latent * t->sae.d_model * 4 * (t->sae.recipe.ema > 0.0 ? 8 : 6);
     orth_time_limit_start(&t->limit, t->started, t->config.run_max_time, bytes);
+    if (t->grid.rank == 0)
+        respect_slurm(&t->limit);
     orth_progress_start(&t->progress, t->grid.rank == 0, t->quiet, t->sae.step, t->steps);
-    ORTH_TRY(orth_agree(t->grid.world, orth_watchdog_start(t->config.run_watchdog, t->grid.rank,
-                                                           &t->timer, &t->watchdog)));
+    orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     t->last_checkpoint = orth_now();
     orth_status status = loop(t);
     if (status == ORTH_OK || status == ORTH_STOPPED)
-        return tell_end(t, status);
+        return orth_trainer_tell_end(t, status);
     orth_progress_clear(&t->progress);
     return status;
+}
+
+/* The error is told on stderr when the run is closed: its log has it too. */
+static void keep_error(const orth_trainer *t, orth_status status, MPI_Comm world)
+{
+    char *text = NULL;
+    if (orth_checkpoint_error_text(world, status, &text) == ORTH_OK && t->log && text)
+        fprintf(t->log, "orthant: error: %s\n", text);
+    free(text);
 }
 
 orth_status orth_train(const orth_config *config, const char *resume, bool quiet, MPI_Comm world)
@@ -276,6 +283,9 @@ orth_status orth_train(const orth_config *config, const char *resume, bool quiet
     orth_status status = orth_trainer_prepare(config, resume, quiet, world, &trainer);
     if (status == ORTH_OK)
         status = run(&trainer);
+    status = orth_agree(world, status);
+    if (status != ORTH_OK && status != ORTH_STOPPED)
+        keep_error(&trainer, status, world);
     orth_trainer_close(&trainer);
-    return orth_agree(world, status);
+    return status;
 }

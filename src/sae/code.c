@@ -13,7 +13,7 @@ enum { LEAST_BLOCK = 128, MOST_BLOCK = 4096, VISITED = 32, AHEAD = 8 };
 
 static orth_status grow(void **array, int64_t count, int64_t size, const char *what)
 {
-    void *larger = realloc(*array, (size_t)(count * size));
+    void *larger = orth_realloc(*array, (size_t)(count * size));
     if (!larger)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
                          "%s: out of memory for %lld entries; use more ranks or a smaller batch",

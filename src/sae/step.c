@@ -1,9 +1,11 @@
 #include <orthant/sae/step.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/kern/norm.h>
 #include <orthant/par/collective.h>
 #include <orthant/sae/measure.h>
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -199,6 +201,26 @@ static orth_status describe(const orth_sae *sae, orth_workspace *w,
     return ORTH_OK;
 }
 
+/* Fault injection: one token's error is lost, or one element of the gradient. */
+static void inject(const orth_sae *sae, orth_workspace *w, orth_step_failure what)
+{
+    orth_range part = w->batch.part;
+    if (what == ORTH_STEP_GRADIENT && orth_fault("step.gradient") == ORTH_FAULT_NAN)
+        w->learner.b_dec[0] = NAN;
+    if (what == ORTH_STEP_LOSS && orth_fault("step.loss") == ORTH_FAULT_NAN &&
+        orth_range_size(part) > 0) {
+        w->residual[part.begin * sae->d_model] = NAN;
+        w->square[part.begin] = NAN;
+    }
+}
+
+/* Whether the update went well: Adam squares, in fp32, every element of the clipped gradient. */
+static bool gradient_fits(const orth_recipe *recipe, double norm)
+{
+    double clipped = recipe->clip > 0.0 ? fmin(norm, recipe->clip) : norm;
+    return isfinite(norm) && clipped < sqrt(FLT_MAX);
+}
+
 orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options *options,
                       orth_phase_timer *timer, orth_step_report *report)
 {
@@ -209,6 +231,7 @@ orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options 
                          "step %lld: every row of the batch holds NaN or Inf; see "
                          "'orthant info --stats' of the data",
                          (long long)sae->step + 1);
+    inject(sae, w, ORTH_STEP_LOSS);
     orth_phase_enter(timer, ORTH_PHASE_LOSS);
     ORTH_TRY(orth_dead_update(sae, &w->code, &w->dead));
     if (w->aux_error)
@@ -217,19 +240,21 @@ orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options 
     ORTH_TRY(describe(sae, w, options, report));
     ORTH_TRY(losses(sae, w, &report->terms));
     report->loss = report->terms.mse + report->terms.aux + report->terms.afa;
-    if (!isfinite(report->loss))
-        return orth_fail(ORTH_ERR_NONFINITE,
-                         "step %lld: the loss is not finite (%g); lower train.lr or look at the "
-                         "data; checkpoints up to here are kept",
-                         (long long)sae->step + 1, report->loss);
+    if (!isfinite(report->loss)) {
+        report->failed = ORTH_STEP_LOSS;
+        return orth_fail(ORTH_ERR_NONFINITE, "step %lld: the loss is not finite; lower train.lr",
+                         (long long)sae->step + 1);
+    }
     upstream_gradients(sae, w);
+    inject(sae, w, ORTH_STEP_GRADIENT);
     orth_phase_enter(timer, ORTH_PHASE_GRADIENT);
     ORTH_TRY(learn(sae, w, options->rate, timer, &report->grad_norm));
     orth_phase_enter(timer, ORTH_PHASE_OTHER);
-    if (!isfinite(report->grad_norm))
+    if (!gradient_fits(&sae->recipe, report->grad_norm)) {
+        report->failed = ORTH_STEP_GRADIENT;
         return orth_fail(ORTH_ERR_NONFINITE,
-                         "step %lld: the gradient is not finite; lower train.lr or look at the "
-                         "data; checkpoints up to here are kept",
+                         "step %lld: the gradient is not finite; lower train.lr",
                          (long long)sae->step);
+    }
     return ORTH_OK;
 }

@@ -58,7 +58,8 @@ static orth_status reserve(orth_afa_entry **array, int64_t *capacity, int64_t co
 {
     if (count <= *capacity && *array)
         return ORTH_OK;
-    orth_afa_entry *larger = realloc(*array, (size_t)(count + count / 4 + 64) * sizeof *larger);
+    orth_afa_entry *larger =
+        orth_realloc(*array, (size_t)(count + count / 4 + 64) * sizeof *larger);
     if (!larger)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
                          "selection: out of memory for %lld entries; use a smaller batch",

@@ -1,5 +1,6 @@
 #include <orthant/sae/update.h>
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/kern/norm.h>
 #include <orthant/kern/table.h>
@@ -436,6 +437,7 @@ orth_status orth_gradient_update(orth_sae *sae, const orth_batch *batch,
         pass_bands(&p);
     }
     orth_phase_enter(timer, ORTH_PHASE_REDUCE);
+    orth_fault("step.reduce");
     ORTH_TRY(global_norm(sae, learner, grad_norm));
     orth_phase_enter(timer, ORTH_PHASE_UPDATE);
     float factor = p.held ? clip_factor(&sae->recipe, *grad_norm) : 1.0f;

@@ -44,7 +44,7 @@ CASES = [
     (("  steps: 2", "  steps: 2\n  tokens: 99"), ["line 4", "run.tokens", "run.steps"]),
     (("  k: 4", "  k: four"), ["line 8", "model.k", "'four'", "not a number"]),
     (("  k: 4", "  k: 4\n  k: 5"), ["line 9", "model.k", "twice", "line 8"]),
-    (("  steps: 2", "  rollback: 2"), ["line 3", "run.rollback", "not available"]),
+    (("  steps: 2", "  rollback: 0"), ["line 3", "run.rollback", "out of range"]),
     # 47 sizes beyond 2^31
     (("  n_latent: 64", "  n_latent: 4294967296"), ["line 7", "model.n_latent", "out of range"]),
     (("  batch: 32", "  batch: 2^40"), ["line 10", "train.batch", "out of range"]),

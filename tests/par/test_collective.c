@@ -223,7 +223,7 @@ START_TEST(a_failed_call_is_named)
     int value = 0;
     orth_status status = orth_broadcast(&value, 1, MPI_INT, size + 5, comm);
     ck_agree(status == ORTH_ERR_ENVIRONMENT);
-    ck_agree(strncmp(orth_error_text(), "MPI: MPI_Bcast(", 15) == 0);
+    ck_agree(strstr(orth_error_text(), ": MPI_Bcast: "));
     orth_error_clear();
     MPI_Comm_free(&comm);
 }

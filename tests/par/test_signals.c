@@ -141,7 +141,7 @@ START_TEST(the_watchdog_names_rank_and_phase)
     char text[1024];
     int status = child(hang, text, sizeof text);
     ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), ORTH_ERR_ENVIRONMENT);
+    ck_assert_int_eq(WEXITSTATUS(status), ORTH_STALLED);
     ck_assert_ptr_eq(strstr(text, "alive\n"), text);
     ck_assert_ptr_nonnull(strstr(text, "orthant: error: rank 5 on "));
     ck_assert_ptr_nonnull(strstr(text, "no progress for 0 s in phase reduce; "));

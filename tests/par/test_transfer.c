@@ -108,7 +108,7 @@ START_TEST(a_failed_message_is_named)
     int value = 0;
     ck_agree(orth_transfer_send(&transfer, &value, sizeof value, size + 5, 0) ==
              ORTH_ERR_ENVIRONMENT);
-    ck_agree(strncmp(orth_error_text(), "MPI: MPI_Isend(", 15) == 0);
+    ck_agree(strstr(orth_error_text(), ": MPI_Isend: "));
     ck_agree(transfer.count == 0);
     orth_error_clear();
     orth_transfer_free(&transfer);

@@ -80,7 +80,7 @@ static const refused by_text[] = {
      "run.steps: 1000000000000000 steps of 2000000000"},
     {"run:\n  max_time: 90\n", "run.max_time: '90' is not a time HH:MM:SS"},
     {"run:\n  max_time: 00:00:00\n", "run.max_time: '00:00:00' is out of range"},
-    {"run:\n  rollback: 3\n", "line 2: run.rollback: automatic roll-back is not available"},
+    {"run:\n  rollback: 1001\n", "line 2: run.rollback: '1001' is out of range"},
     {"run:\n  rollback: -3\n", "line 2: run.rollback: '-3' is out of range"},
     {"init:\n  scheme: file\n", "line 2: init.scheme: file needs init.file"},
     {"checkpoint:\n  every: 0\n", "line 2: checkpoint.every: '0' is out of range"},

@@ -223,23 +223,23 @@ START_TEST(the_time_limit)
 {
     orth_time_limit limit;
     orth_time_limit_start(&limit, 100, 0, 0);
-    ck_assert(!orth_time_limit_reached(&limit, 1e12));
+    ck_assert(!orth_time_limit_reached(&limit, 1e12, false, 0));
     /* A guess of 10 s for the checkpoint (1e9 bytes twice at 200 MB/s), 4 s a step. */
     orth_time_limit_start(&limit, 100, 60, 1000000000);
     orth_time_limit_step(&limit, 4);
     orth_time_limit_step(&limit, 2);
-    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 17.5 - 0.1));
-    ck_assert(orth_time_limit_reached(&limit, 100 + 60 - 1 - 17.5 + 0.1));
+    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 17.5 - 0.1, false, 0));
+    ck_assert(orth_time_limit_reached(&limit, 100 + 60 - 1 - 17.5 + 0.1, false, 0));
     /* What was measured replaces the guess, in both directions; the largest counts. */
     orth_time_limit_checkpoint(&limit, 2);
-    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 7.5 - 0.1));
+    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 7.5 - 0.1, false, 0));
     orth_time_limit_checkpoint(&limit, 20);
     orth_time_limit_checkpoint(&limit, 3);
-    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 30 - 0.1));
-    ck_assert(orth_time_limit_reached(&limit, 100 + 60 - 1 - 30 + 0.1));
+    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 30 - 0.1, false, 0));
+    ck_assert(orth_time_limit_reached(&limit, 100 + 60 - 1 - 30 + 0.1, false, 0));
     /* A limit shorter than a step is reached at once. */
     orth_time_limit_start(&limit, 100, 1, 0);
-    ck_assert(orth_time_limit_reached(&limit, 100));
+    ck_assert(orth_time_limit_reached(&limit, 100, false, 0));
 }
 END_TEST
 

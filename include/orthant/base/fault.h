@@ -15,7 +15,8 @@
  * each time the program comes by. The occurrence is the number of the visit, from 1 on, at which
  * the action is taken, `3+` for the third and all later ones. Without @rank every rank takes it.
  *
- * Actions that every point takes: kill, hang, stop (SIGSTOP), segv, term, int, usr1, usr2.
+ * Actions that every point takes: kill, hang, slow (0.4 s), stop (SIGSTOP), segv, term, int, usr1,
+ * usr2.
  * Those that some points take: eio enospc edquot efbig erofs eacces enomem eagain (the operation
  * fails with it), short (a part is written or read), flip (a bit of the data changes), nan (a value
  * of the data becomes NaN). Each action taken is told on stderr: "orthant: fault: ...".

@@ -3,6 +3,7 @@
 
 #include <orthant/base/status.h>
 
+#include <stddef.h>
 #include <stdint.h>
 
 /**
@@ -19,6 +20,13 @@ void orth_free(void *block);
 /** Allocate an array for the pointer `*p` (a pointer to pointer of the element type). */
 #define ORTH_ALLOCATE(count, what, p)                                                              \
     orth_allocate((count), (int64_t)sizeof **(p), (what), (void **)(p))
+
+/** malloc, calloc, realloc and strdup for small things that end with free(): NULL when there is no
+ * memory, also where fault injection asks for it (memory.allocate). Any thread. */
+void *orth_malloc(size_t size);
+void *orth_calloc(size_t count, size_t size);
+void *orth_realloc(void *block, size_t size);
+char *orth_strdup(const char *text);
 
 /** Before anything large is allocated: let large blocks go back to the system when they are freed
  * or grow. Left to itself glibc keeps the places that growing arrays (codes) leave: a sixth of the

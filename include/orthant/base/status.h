@@ -14,7 +14,8 @@ typedef enum orth_status {
     ORTH_ERR_CORRUPT = 5,     ///< corrupt or incompatible checkpoint or model file
     ORTH_ERR_NONFINITE = 6,   ///< a loss or gradient is not finite
     ORTH_ERR_ENVIRONMENT = 7, ///< MPI, threads, memory, machine
-    ORTH_STOPPED = 75         ///< stopped early with a checkpoint: run again to continue
+    ORTH_STOPPED = 75,        ///< stopped early with a checkpoint: run again to continue
+    ORTH_STALLED = 76         ///< ended by the watchdog for want of progress: run again to continue
 } orth_status;
 
 /**

@@ -13,8 +13,15 @@
 orth_status orth_agree(MPI_Comm comm, orth_status mine);
 
 /**
- * Print the error of a failed run once: the lowest rank that recorded a text of the agreed status
- * prints "orthant: error: <text>". Collective over `comm`, with the agreed status.
+ * The rank to speak of an agreed failure: the lowest that recorded an error of this status, else
+ * the lowest that recorded any (what fails may be worded as one status and agreed as another), -1
+ * when none did. Collective.
+ */
+orth_status orth_agree_speaker(MPI_Comm comm, orth_status agreed, int *speaker);
+
+/**
+ * Print the error of a failed run once: the rank that orth_agree_speaker names prints
+ * "orthant: error: <text>". Collective over `comm`, with the agreed status.
  */
 void orth_report(MPI_Comm comm, orth_status agreed);
 

@@ -14,6 +14,7 @@ typedef enum orth_phase {
     ORTH_PHASE_UPDATE,
     ORTH_PHASE_CHECKPOINT,
     ORTH_PHASE_EVAL,
+    ORTH_PHASE_PREPARE, ///< before the first step
     ORTH_PHASE_OTHER,
     ORTH_PHASE_COUNT
 } orth_phase;
@@ -22,7 +23,7 @@ typedef enum orth_phase {
 typedef struct orth_phase_timer {
     double seconds[ORTH_PHASE_COUNT];
     double since;
-    orth_phase current;
+    _Atomic orth_phase current; ///< the watchdog reads it from its thread
 } orth_phase_timer;
 
 /** Seconds of a monotonic clock with an arbitrary start. */
@@ -31,8 +32,8 @@ double orth_now(void);
 /** Zero all phases and start in ORTH_PHASE_OTHER. */
 void orth_phase_start(orth_phase_timer *timer);
 
-/** Time from now on counts for `phase`. Returns the phase that was left, to go back to. NULL is
- * allowed as a timer: nothing is counted. */
+/** Time from now on counts for `phase`, and progress was made (orth_alive). Returns the phase that
+ * was left, to go back to. NULL is allowed as a timer: nothing is counted. */
 orth_phase orth_phase_enter(orth_phase_timer *timer, orth_phase phase);
 
 /** "encode", "select", ... */

@@ -23,10 +23,15 @@ typedef struct orth_checkpoint_info {
     char isa[32];                         ///< kernel set that wrote it
     char libraries[256];                  ///< MPI, HDF5, BLAS versions that wrote it
     char program_version[32];
-    bool has_optimizer; ///< moments and counters are there
-    bool has_average;   ///< EMA is there
-    char *config;       ///< the resolved YAML
+    bool has_optimizer;   ///< moments and counters are there
+    bool has_average;     ///< EMA is there
+    char *config;         ///< the resolved YAML
+    orth_cursor *skipped; ///< (n_skipped) starts of the batches that roll-backs leave out
+    int64_t n_skipped;
 } orth_checkpoint_info;
+
+/** More roll-backs than this are damage, and run.rollback does not allow them. */
+enum { ORTH_CHECKPOINT_MOST_SKIPPED = 1000 };
 
 /**
  * Write `<run_dir>/checkpoints/step-%09d.h5` for sae->step: under a partial name, by independent
@@ -36,9 +41,9 @@ typedef struct orth_checkpoint_info {
  * ORTH_ERR_STORAGE when it cannot be written: the partial file is gone and the run can go on.
  * ORTH_ERR_NONFINITE, and nothing is written, when a weight or a moment is not finite.
  * `watchdog` (NULL allowed) is told after each array, since a large one takes long.
- * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries, program_version
- * and config; the rest comes from `sae`. Arrays that `sae` does not have (moments, averages) are
- * left out. Memory: 4 bytes for each row that the rank writes, and about 4 MiB.
+ * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries, program_version,
+ * config and what is skipped; the rest comes from `sae`. Arrays that `sae` does not have (moments,
+ * averages) are left out. Memory: 4 bytes for each row that the rank writes, and about 4 MiB.
  */
 orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
                                   const orth_checkpoint_info *info, bool verify, int64_t keep,

@@ -34,6 +34,11 @@ bool orth_lock_parse(const char *text, orth_lock_holder *out);
 /** Whether another job took the lock over, as after a long suspension. Not collective; NULL: no. */
 bool orth_lock_lost(const orth_lock *lock);
 
+/** Renew now, and see whether another job took the lock over. Storage that answers with errors is
+ * not taken for that until it has done so for 10 minutes. Called by the lock's own thread; tests
+ * may, instead of waiting for it. Not collective. */
+void orth_lock_renew(orth_lock *lock);
+
 /** Remove the lock, if it is still the own one, and free. Not collective; NULL is allowed. */
 void orth_lock_release(orth_lock *lock);
 

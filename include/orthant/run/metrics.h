@@ -41,6 +41,12 @@ typedef struct orth_metrics_file orth_metrics_file;
  */
 orth_status orth_metrics_open(const char *run_dir, int64_t step, orth_metrics_file **out);
 
+/** The same for a run that had `rollbacks` roll-backs up to `step`: the record of a later one
+ * (orth_metrics_write_object "rollback" with its "number", from 1 on), which has the step that it
+ * went back to, goes too, with all that follows it. */
+orth_status orth_metrics_resume(const char *run_dir, int64_t step, int64_t rollbacks,
+                                orth_metrics_file **out);
+
 /**
  * Append one line: numbers with 17 significant digits, null for what is not finite. A line that
  * cannot be written whole is taken back. ORTH_ERR_STORAGE, after which the file can still be used.
@@ -61,9 +67,9 @@ typedef struct orth_metrics_kept {
     int64_t bad;   ///< lines before that end that are none of ours
 } orth_metrics_kept;
 
-/** Read lines up to the first of a step after `step`, and copy those that are kept to `copy` (NULL:
- * nowhere). The caller asks both streams for errors. Local. */
-orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, FILE *copy);
+/** Read lines up to the first of a step after `step` or of a roll-back beyond `rollbacks`, and copy
+ * those that are kept to `copy` (NULL: nowhere). The caller asks both streams for errors. Local. */
+orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, int64_t rollbacks, FILE *copy);
 
 /** Close. NULL is allowed. */
 void orth_metrics_close(orth_metrics_file *file);

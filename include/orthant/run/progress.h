@@ -4,6 +4,7 @@
 #include <orthant/run/metrics.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /**
@@ -31,6 +32,9 @@ void orth_progress_step(orth_progress *progress, const orth_metrics *metrics, bo
 /** Wipe the terminal's line, so that a line of the log can be printed; the next step draws it
  * again. To be called before anything is logged, and at the end. */
 void orth_progress_clear(orth_progress *progress);
+
+/** A duration as "1:02:03", or "2d 03h" from a day on. */
+void orth_progress_duration(double seconds, char *out, size_t size);
 
 /** The text of a progress line, without its end: step, share, loss, L0, dead, tokens/s, time left.
  */

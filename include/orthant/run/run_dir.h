@@ -13,8 +13,8 @@ orth_status orth_path_format(char **out, const char *format, ...)
 /**
  * Make `run_dir` (its parent must exist), `checkpoints` and `eval` in it as far as they are
  * missing, and try whether files can be written there, so that a wrong path is refused before
- * anything is read. Every rank must see the folder. Collective over `comm`; agreed.
- * ORTH_ERR_STORAGE.
+ * anything is read. Every rank must see the folder. Collective
+ * over `comm`; agreed. ORTH_ERR_STORAGE.
  */
 orth_status orth_run_dir_create(const char *run_dir, MPI_Comm comm);
 

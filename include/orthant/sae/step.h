@@ -46,8 +46,16 @@ typedef struct orth_workspace {
     double bound; ///< of the gradient's norm; INFINITY without a clip
 } orth_workspace;
 
+/** What of a step was not finite. */
+typedef enum orth_step_failure {
+    ORTH_STEP_FINE,
+    ORTH_STEP_LOSS,
+    ORTH_STEP_GRADIENT
+} orth_step_failure;
+
 /** What a step tells. Equal on all ranks. */
 typedef struct orth_step_report {
+    orth_step_failure failed; ///< with ORTH_ERR_NONFINITE; see orth_blame_find
     orth_terms terms;
     double loss;
     double l0; ///< mean number of positive entries per token
@@ -87,8 +95,9 @@ orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *wor
 /**
  * One optimizer step on a batch of recipe.batch tokens whose own parts are in place and normalised.
  * ORTH_ERR_NONFINITE (agreed) when the loss is not finite, before anything but the counters is
- * changed, or when the gradient is not. Collective over the grid; any other failure may be local
- * and ends the run.
+ * changed, or when the gradient is not or its square, which the second moments hold, is beyond
+ * fp32: then the model is spoilt. Collective over the grid; any other failure may be local and ends
+ * the run.
  */
 orth_status orth_step(orth_sae *sae, orth_workspace *workspace, const orth_step_options *options,
                       orth_phase_timer *timer, orth_step_report *report);
