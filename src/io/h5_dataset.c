@@ -14,6 +14,9 @@ enum { PIECE_BYTES = 256 << 20 };
 /* HDF5's default chunk cache (1 MiB) would decompress a larger chunk again at every read. */
 enum { CACHE_BYTES_LEAST = 16 << 20, CACHE_BYTES_MOST = 256 << 20, CACHE_SLOTS = 4099 };
 
+/* Products of extents and sizes of elements stay within 64 bits. */
+static const uint64_t ELEMENTS_MOST = UINT64_C(1) << 56;
+
 static orth_status new_dataset(orth_h5_file *file, const char *name, orth_h5_dataset **out)
 {
     size_t length = strlen(name) + 1;
@@ -66,8 +69,17 @@ static orth_status read_extents(orth_h5_dataset *dataset)
         return orth_h5_fail(dataset->file, "cannot read the shape of dataset", dataset->name);
     orth_h5_layout *layout = &dataset->layout;
     layout->rank = class == H5S_NULL ? 0 : rank;
-    for (int i = 0; i < ORTH_H5_MAX_RANK; i++)
-        layout->extent[i] = i < layout->rank ? (int64_t)extent[i] : 1;
+    unsigned __int128 elements = 1;
+    for (int i = 0; i < ORTH_H5_MAX_RANK; i++) {
+        hsize_t count = i < layout->rank ? extent[i] : 1;
+        /* A length of 0 makes the product 0 and must not hide another one that is beyond. */
+        elements *= count ? count : 1;
+        if (count > ELEMENTS_MOST || elements > ELEMENTS_MOST)
+            return orth_fail(dataset->file->fault,
+                             "%s: dataset '%s' claims more than 2^56 elements; check the file",
+                             dataset->file->path, dataset->name);
+        layout->extent[i] = (int64_t)count;
+    }
     return ORTH_OK;
 }
 
@@ -133,6 +145,22 @@ static orth_status check_filters(const orth_h5_dataset *dataset, hid_t creation)
     return ORTH_OK;
 }
 
+/* Values come from the file that was named, and from no other. */
+static orth_status check_inside(const orth_h5_dataset *dataset, hid_t creation, H5D_layout_t kind)
+{
+    const char *what = NULL;
+    if (kind == H5D_VIRTUAL)
+        what = "is virtual: a view of other files";
+    else if (kind == H5D_CONTIGUOUS && H5Pget_external_count(creation) != 0)
+        what = "keeps its values in other files";
+    if (!what)
+        return ORTH_OK;
+    return orth_fail(dataset->file->fault,
+                     "%s: dataset '%s' %s; name the files that hold the values, or copy them into "
+                     "one with h5repack",
+                     dataset->file->path, dataset->name, what);
+}
+
 static orth_status read_storage(orth_h5_dataset *dataset)
 {
     hid_t creation = H5Dget_create_plist(dataset->id);
@@ -141,9 +169,11 @@ static orth_status read_storage(orth_h5_dataset *dataset)
     orth_h5_layout *layout = &dataset->layout;
     orth_status status = check_filters(dataset, creation);
     H5D_layout_t kind = H5Pget_layout(creation);
+    if (status == ORTH_OK)
+        status = check_inside(dataset, creation, kind);
     layout->offset = -1;
     layout->chunk_rows = layout->chunk_bytes = 0;
-    if (kind == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0) {
+    if (kind == H5D_CONTIGUOUS) {
         haddr_t offset = H5Dget_offset(dataset->id);
         if (offset != HADDR_UNDEF)
             layout->offset = (int64_t)offset;
@@ -274,6 +304,14 @@ orth_status orth_h5_dataset_resize(orth_h5_dataset *dataset, int64_t length)
 static orth_status fail_absent(orth_h5_file *file, const char *name)
 {
     char group[256], names[1024];
+    bool link = H5Lexists(file->id, name, H5P_DEFAULT) > 0;
+    H5Eclear2(H5E_DEFAULT);
+    if (link)
+        return orth_agree(file->comm,
+                          orth_fail(file->fault,
+                                    "%s: '%s' is a link that leads to nothing in this file; name "
+                                    "the file that holds the values",
+                                    file->path, name));
     const char *slash = strrchr(name, '/');
     snprintf(group, sizeof group, "/%.*s", slash ? (int)(slash - name) : 0, name);
     bool exists = false;
@@ -283,6 +321,23 @@ static orth_status fail_absent(orth_h5_file *file, const char *name)
     ORTH_TRY(orth_h5_names(file, group, names, sizeof names));
     return orth_agree(file->comm, orth_fail(file->fault, "%s: no dataset '%s'; what is in %s: %s",
                                             file->path, name, group, names[0] ? names : "nothing"));
+}
+
+/* That the file is as long as a contiguous dataset asks for. */
+static orth_status check_length(const orth_h5_dataset *dataset)
+{
+    const orth_h5_layout *layout = &dataset->layout;
+    hsize_t size = 0;
+    if (layout->offset < 0 || H5Fget_filesize(dataset->file->id, &size) < 0)
+        return ORTH_OK;
+    __int128 end =
+        layout->offset + (__int128)layout->extent[0] * layout->extent[1] * layout->element_size;
+    if (layout->rank > ORTH_H5_MAX_RANK || end <= (__int128)size)
+        return ORTH_OK;
+    return orth_fail(dataset->file->fault,
+                     "%s: dataset '%s' reaches beyond the end of the file: it is cut off or "
+                     "damaged; copy it again",
+                     dataset->file->path, dataset->name);
 }
 
 /* The dataset access list: a chunk cache that holds a whole chunk at least. */
@@ -307,7 +362,10 @@ static orth_status open_dataset(orth_h5_dataset *dataset)
     if (dataset->id < 0 || orth_h5_fault("h5.dataset"))
         status = orth_h5_fail(file, "cannot open dataset", dataset->name);
     ORTH_TRY(orth_agree(file->comm, status));
-    ORTH_TRY(orth_agree(file->comm, read_layout(dataset)));
+    status = read_layout(dataset);
+    if (status == ORTH_OK)
+        status = check_length(dataset);
+    ORTH_TRY(orth_agree(file->comm, status));
     if (dataset->layout.chunk_rows == 0)
         return ORTH_OK;
     hid_t access = H5Pcreate(H5P_DATASET_ACCESS);

@@ -139,15 +139,24 @@ START_TEST(cut_back_to_the_checkpoint)
         {LINE(10) LINE(20), 5, ""},
         {"{\"st", 5, ""},
         {"", 5, ""},
+        /* Damage before the end goes too, and nothing else with it. */
+        {LINE(10) "{\"step\":2" LINE(20) LINE(30) LINE(40), 30, LINE(10) LINE(30)},
+        {"x\n" LINE(10) "[1]\n{\"step\":-1}\n{\"loss\":1}\n" EVAL(10) "{", 10, LINE(10) EVAL(10)},
     };
     char text[4096];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         orth_metrics_file *file = NULL;
         put_file(cases[i].before);
         ck_assert_int_eq(orth_metrics_open(orth_check_folder(), cases[i].step, &file), ORTH_OK);
+        /* What is written next goes to the file that was cut. */
+        json_t *value = json_pack("{}");
+        ck_assert_int_eq(orth_metrics_write_object(file, 99, "eval", value), ORTH_OK);
+        json_decref(value);
         orth_metrics_close(file);
         get_file(text, sizeof text);
-        ck_assert_str_eq(text, cases[i].after);
+        size_t kept = strlen(cases[i].after);
+        ck_assert_int_eq(strncmp(text, cases[i].after, kept), 0);
+        ck_assert_str_eq(text + kept, EVAL(99));
     }
 }
 END_TEST
