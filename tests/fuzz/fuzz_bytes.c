@@ -18,12 +18,14 @@ static struct {
     size_t size;
 } files[KINDS];
 
-/* Contiguous, chunked and compressed, contiguous with checksummed metadata. */
+/* Contiguous, chunked and compressed, contiguous with checksummed metadata. The chunk is as large
+ * as the table: HDF5 1.10 reads beyond a decompressed chunk that is shorter than its file says, and
+ * our reader can only tell where chunks are longer than the table. */
 static void make_activations(int kind)
 {
     static float values[ROWS * WIDTH];
     static size_t size;
-    hsize_t extent[2] = {ROWS, WIDTH}, chunk[2] = {6, WIDTH};
+    hsize_t extent[2] = {ROWS, WIDTH}, chunk[2] = {ROWS, WIDTH};
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_DATASET_CREATE);
     if (kind == 1) {
         H5Pset_chunk(creation, 2, chunk);

@@ -45,6 +45,12 @@ if ! { "$CMAKE" --preset fuzz --log-level=WARNING -B "$build" &&
 fi
 echo "built after $SECONDS s"
 
+# The targets' own files: in memory, and gone when a target crashed.
+scratch=/dev/shm
+[[ -w $scratch ]] || scratch=${TMPDIR:-/tmp}
+TMPDIR=$(mktemp -d "$scratch/orthant-fuzz.XXXXXX")
+export TMPDIR
+trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
 export ASAN_OPTIONS=allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/leak.supp:print_suppressions=0
