@@ -86,6 +86,7 @@ static const struct {
     {"metrics.open", ERRORS},
     {"metrics.read", ERRORS},
     {"metrics.restore", ERRORS},
+    {"memory.room", SHORT}, /* 1 MiB */
     {"prepare.data", 0},
     {"run_dir.create", ERRORS},
     {"run_dir.log", ERRORS},

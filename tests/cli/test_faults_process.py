@@ -1,5 +1,5 @@
 # Signals, crashes and kills at exact places of a run; clocks that jump; ranks that differ.
-# timeout: 300
+# timeout: 600
 """FAULTS 4, 6, 8, 13, 19, 31, 32, 52, 55 and 56, by fault injection where the place matters. Needs
 a program with fault injection (the dev presets)."""
 import os
