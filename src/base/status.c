@@ -6,6 +6,13 @@
 static char error_text[4096];
 static orth_status error_status = ORTH_OK;
 
+void orth_one_line(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if (*c < 0x20 || *c == 0x7F)
+            *c = ' ';
+}
+
 orth_status orth_fail(orth_status status, const char *format, ...)
 {
     if (error_status != ORTH_OK)
@@ -14,9 +21,7 @@ orth_status orth_fail(orth_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(error_text, sizeof error_text, format, arguments);
     va_end(arguments);
-    for (char *c = error_text; *c; c++)
-        if (*c == '\n' || *c == '\r')
-            *c = ' ';
+    orth_one_line(error_text);
     error_status = status;
     return status;
 }

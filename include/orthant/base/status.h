@@ -23,11 +23,15 @@ typedef enum orth_status {
  * detects a failure words it, callers only pass the status on. Nothing is printed here; one rank
  * prints one line when all ranks have agreed (orth_agree, orth_report).
  *
- * The text reads "<what>: <why>; <what to do>", one line, without the "orthant: error:" prefix.
+ * The text reads "<what>: <why>; <what to do>", one line, without the "orthant: error:" prefix;
+ * control characters that it quotes become spaces.
  * Not collective. Returns `status`.
  */
 orth_status orth_fail(orth_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/** Make one line of a text that may quote anything, as a path: control characters become blanks. */
+void orth_one_line(char *text);
 
 /** The recorded error text of this rank, "" when there is none. Valid until the next record. */
 const char *orth_error_text(void);
