@@ -17,5 +17,8 @@
 # export SBATCH_PARTITION=compute
 # export SBATCH_ACCOUNT=project
 
+# --- How srun starts the ranks, where it is not by PMIx (`srun --mpi=list` shows what there is)
+# export SLURM_MPI_TYPE=pmi2
+
 # --- Files on NFS or Lustre that do not lock
 # export HDF5_USE_FILE_LOCKING=FALSE
