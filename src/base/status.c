@@ -14,8 +14,9 @@ orth_status orth_fail(orth_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(error_text, sizeof error_text, format, arguments);
     va_end(arguments);
+    /* One line, and nothing in it that a terminal would obey: names and values may be foreign. */
     for (char *c = error_text; *c; c++)
-        if (*c == '\n' || *c == '\r')
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
             *c = ' ';
     error_status = status;
     return status;

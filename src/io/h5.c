@@ -169,6 +169,10 @@ static orth_status new_file(const char *path, orth_status fault, MPI_Comm comm, 
         return status;
     }
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    /* A file that somebody made must not send its reader to others. */
+    if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0)
+        H5Lunregister(H5L_TYPE_EXTERNAL);
+    H5Eclear2(H5E_DEFAULT);
     *out = file;
     return ORTH_OK;
 }

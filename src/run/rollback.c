@@ -150,6 +150,7 @@ orth_status orth_trainer_roll_back(orth_trainer *t)
                      (long long)t->config.run_rollback);
     t->rows_skipped = t->last_checkpoint_rows;
     t->steps_made = 0;
+    t->last_try = t->sae.step;
     ORTH_TRY(orth_trainer_open_stream(t));
     orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     return ORTH_OK;

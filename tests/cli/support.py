@@ -73,7 +73,8 @@ class Running:
             command = [*LAUNCHER, "-n", str(ranks), *each_rank, *command]
         command = [*prefix, *command]
         self.command, self.ranks = command, ranks
-        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.out, self.err = (tempfile.TemporaryFile("w+", errors="backslashreplace")
+                              for _ in range(2))
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.out, stderr=err or self.err,
             cwd=cwd, env={**os.environ, **ENVIRONMENT, **(env or {})}, start_new_session=True)
@@ -82,6 +83,11 @@ class Running:
     def said(self):
         self.err.seek(0)
         return self.err.read()
+
+    def tell(self):
+        """What it has said so far, while it goes on: the file's position is the run's too."""
+        size = os.fstat(self.err.fileno()).st_size
+        return os.pread(self.err.fileno(), size, 0).decode(errors="replace")
 
     def kill(self):
         if self.process.poll() is not None:

@@ -3,6 +3,7 @@
 """What a run does when an operation fails: one line that names what and where, one exit code of all
 ranks, no rank left waiting; and the same command, without the fault, then ends where a run ends
 that nothing disturbed. Needs a program with fault injection (the dev presets)."""
+import json
 import os
 import shutil
 import unittest
@@ -24,6 +25,8 @@ STOPS = [
     ("rows.read:2:eio@2", 3, ["data.h5", "row ", "Input/output error"]),  # 41
     ("rows.read:2:short@1", 3, ["data.h5", "row ", "shorter than when it was opened"]),  # 43
     ("batch:3:nan@1", 3, ["data.h5", "row ", "NaN or Inf", "data.nonfinite"]),  # 37
+    ("step.loss:3:nan@1", 6, ["step 3", "not finite"]),  # 48
+    ("step.gradient:3:nan@1", 6, ["step 3", "not finite"]),
     ("stream.thread:1:eagain@1", 7, ["read-ahead thread", "ulimit -u"]),
     ("watchdog.thread:1:eagain@2", 7, ["rank 2", "run.watchdog"]),
     ("lock.thread:1:eagain", 7, ["lock", "raise the limit of processes"]),
@@ -144,6 +147,34 @@ class Points(support.Case):
                 self.check_success(run(["info", self.path("run"), "--verify"]))  # all of them
                 if "rows.read" not in fault:
                     self.check_equal(support.checkpoint(self.path("run"), 6), self.whole[3])
+
+
+class Results(support.Case):
+    """The files that eval and encode were asked for."""
+
+    def test_eval_and_encode(self):
+        data = write_activations(self.path("data.h5"), tokens(300, 16))
+        config = self.write_config(run__dir=self.path("run"), run__steps=2, data__files=data,
+                                   model__n_latent=60, model__k=4, train__batch=30)
+        self.check_success(run(["train", config, "--quiet"], 3))
+        before = sorted(os.listdir(self.folder))
+        verbs = {"json": ["eval", self.path("run"), "--data", data, "--json", self.path("e.json")],
+                 "h5": ["encode", self.path("run"), "--data", data, "--out", self.path("c.h5")]}
+        for fault, words in (("json.create:1:eacces", ["e.json", "create", "Permission denied"]),
+                             ("json.write:1:enospc", ["e.json", "write", "No space left"]),
+                             ("json.sync:1:eio", ["e.json", "bring to the disk"]),
+                             ("json.rename:1:eio", ["e.json", "rename", "Input/output error"]),
+                             ("h5.reserve:1:edquot", ["c.h5", "no room for", "quota"]),
+                             ("h5.write:2:enospc@1", ["c.h5", "No space left"])):
+            with self.subTest(fault=fault):
+                result = run(verbs[fault.split(".", maxsplit=1)[0]], 3,
+                             env={"ORTHANT_FAULT": fault})
+                self.check_failure(result, 4, *words)
+                self.assertEqual(sorted(os.listdir(self.folder)), before)  # nothing is left
+        result = run(verbs["json"], 3, env={"ORTHANT_FAULT": "json.write:1:short"})
+        self.check_success(result)
+        with open(self.path("e.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["tokens"], 300)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
  * ranks: 1 2 3 4 */
 #include "check_mpi.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/base/random.h>
 #include <orthant/par/agree.h>
@@ -168,6 +169,19 @@ START_TEST(gather_uneven_pieces)
 }
 END_TEST
 
+#ifdef ORTH_FAULTS
+START_TEST(gather_more_than_mpi_counts)
+{
+    setenv("ORTHANT_FAULT", "par.gather:1+:short", 1);
+    ck_agree(orth_fault_setup(rank) == ORTH_OK);
+    gather(false);
+    gather(true);
+    unsetenv("ORTHANT_FAULT");
+    ck_agree(orth_fault_setup(rank) == ORTH_OK);
+}
+END_TEST
+#endif
+
 /* Elements that rank r sends to rank t: also none, and more than 2 MiB one way only. */
 static int64_t sent(int r, int t)
 {
@@ -241,6 +255,9 @@ static Suite *make(void)
     tcase_add_test(cases, scattered_sums_in_rank_order);
     tcase_add_test(cases, double_sums_in_rank_order);
     tcase_add_test(cases, gather_uneven_pieces);
+#ifdef ORTH_FAULTS
+    tcase_add_test(cases, gather_more_than_mpi_counts);
+#endif
     tcase_add_test(cases, exchange_uneven_pieces);
     tcase_add_test(cases, the_lowest_failing_rank_counts);
     tcase_add_test(cases, a_failed_call_is_named);

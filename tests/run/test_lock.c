@@ -2,6 +2,7 @@
  * ranks: 1 3 */
 #include "check_mpi.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/status.h>
 #include <orthant/run/lock.h>
@@ -136,6 +137,25 @@ START_TEST(an_empty_lock)
 }
 END_TEST
 
+/* Numbers that stand for a group of processes, or for none, name no holder. */
+START_TEST(a_damaged_lock)
+{
+    static const struct {
+        long pid;
+        const char *start;
+    } cases[] = {{0, "5"}, {-1, "5"}, {1L << 32, "5"}, {77, "five"}};
+    char host[128] = "";
+    gethostname(host, sizeof host - 1);
+    fresh();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        leave_lock(host, cases[i].pid, cases[i].start, "-", 5);
+        ck_agree(refused("another job is just taking this run directory"));
+        leave_lock(host, cases[i].pid, cases[i].start, "-", 90);
+        ck_agree(taken());
+    }
+}
+END_TEST
+
 START_TEST(another_ones_lock_is_not_released)
 {
     orth_lock *lock = NULL;
@@ -149,6 +169,49 @@ START_TEST(another_ones_lock_is_not_released)
     ck_agree(access(lock_path, F_OK) == 0);
 }
 END_TEST
+
+START_TEST(a_lock_that_another_took)
+{
+    orth_lock *lock = NULL;
+    struct stat before, now;
+    fresh();
+    ck_agree(orth_lock_acquire(run_dir, MPI_COMM_WORLD, &lock) == ORTH_OK);
+    if (rank_of() == 0) {
+        static const struct timespec long_ago[2] = {{1000, 0}, {1000, 0}};
+        utimensat(AT_FDCWD, lock_path, long_ago, 0);
+        stat(lock_path, &before);
+        orth_lock_renew(lock);
+        ck_assert(stat(lock_path, &now) == 0 && now.st_mtim.tv_sec > before.st_mtim.tv_sec);
+        ck_assert(!orth_lock_lost(lock));
+        char aside[400];
+        snprintf(aside, sizeof aside, "%s-aside", lock_path); /* its number is not given again */
+        ck_assert_int_eq(rename(lock_path, aside), 0);
+        fclose(fopen(lock_path, "w"));
+        orth_lock_renew(lock);
+        ck_assert(orth_lock_lost(lock));
+    }
+    orth_lock_release(lock);
+}
+END_TEST
+
+#ifdef ORTH_FAULTS
+START_TEST(storage_that_errs_takes_no_lock_away)
+{
+    orth_lock *lock = NULL;
+    fresh();
+    ck_agree(orth_lock_acquire(run_dir, MPI_COMM_WORLD, &lock) == ORTH_OK);
+    setenv("ORTHANT_FAULT", "lock.renew:1+:eio", 1);
+    ck_agree(orth_fault_setup(rank_of()) == ORTH_OK);
+    if (rank_of() == 0)
+        for (int i = 0; i < 3; i++)
+            orth_lock_renew(lock);
+    unsetenv("ORTHANT_FAULT");
+    ck_agree(orth_fault_setup(rank_of()) == ORTH_OK);
+    ck_agree(!orth_lock_lost(lock));
+    orth_lock_release(lock);
+}
+END_TEST
+#endif
 
 START_TEST(folders_and_files)
 {
@@ -216,7 +279,12 @@ static Suite *make(void)
     tcase_add_test(cases, a_lock_of_a_dead_process);
     tcase_add_test(cases, a_lock_of_another_host);
     tcase_add_test(cases, an_empty_lock);
+    tcase_add_test(cases, a_damaged_lock);
     tcase_add_test(cases, another_ones_lock_is_not_released);
+    tcase_add_test(cases, a_lock_that_another_took);
+#ifdef ORTH_FAULTS
+    tcase_add_test(cases, storage_that_errs_takes_no_lock_away);
+#endif
     tcase_add_test(cases, folders_and_files);
     tcase_add_test(cases, folders_that_cannot_be);
     suite_add_tcase(suite, cases);
