@@ -7,9 +7,7 @@
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -20,7 +18,6 @@ enum {
 
 /** An array being written. */
 typedef struct target {
-    const char *path; ///< of the file
     const orth_checkpoint_array *array;
     const orth_sae *sae;
     orth_h5_dataset *data;
@@ -28,32 +25,6 @@ typedef struct target {
     uint32_t *unit_checksums; ///< scratch
     char *gather;             ///< scratch of rank 0
 } target;
-
-/* Rows [begin, end) of the data. A fault here is one of the storage: it fails, keeps a part, or
- * keeps other bits, the last two without a word. */
-static orth_status write_data(const target *t, int64_t begin, int64_t end, const char *data)
-{
-    orth_fault_effect effect = orth_fault("checkpoint.write");
-    if (effect == ORTH_FAULT_ERROR)
-        return orth_fail(ORTH_ERR_STORAGE,
-                         "%s: cannot write rows %lld to %lld of dataset '%s': %s; check free "
-                         "space, quota and permissions of the folder",
-                         t->path, (long long)begin, (long long)end - 1, t->array->name,
-                         strerror(errno));
-    int64_t bytes = (end - begin) * t->array->extent[1] * t->array->element_size;
-    if (effect == ORTH_FAULT_SHORT)
-        end = begin + (end - begin) / 2;
-    if (effect != ORTH_FAULT_FLIP || bytes == 0)
-        return orth_h5_write(t->data, begin, end, t->array->type, data);
-    char *other = malloc((size_t)bytes);
-    if (!other)
-        return orth_fail(ORTH_ERR_ENVIRONMENT, "a fault to be injected: out of memory");
-    memcpy(other, data, (size_t)bytes);
-    other[bytes / 2] = (char)(other[bytes / 2] ^ 1);
-    orth_status status = orth_h5_write(t->data, begin, end, t->array->type, other);
-    free(other);
-    return status;
-}
 
 /* The own part of the shard: its peers write the others. */
 static orth_status write_rows(const target *t)
@@ -65,7 +36,8 @@ static orth_status write_rows(const target *t)
     int64_t count = orth_range_size(rows);
     for (int64_t i = 0; i < count; i++)
         t->unit_checksums[i] = orth_crc32c(data + i * row_bytes, row_bytes);
-    ORTH_TRY(write_data(t, rows.begin, rows.end, data));
+    orth_fault("checkpoint.write");
+    ORTH_TRY(orth_h5_write(t->data, rows.begin, rows.end, t->array->type, data));
     return orth_h5_write(t->checksums, rows.begin, rows.end, ORTH_H5_UINT32, t->unit_checksums);
 }
 
@@ -77,7 +49,8 @@ static orth_status write_elements(const target *t, int64_t begin, int64_t end, c
         int64_t count = end - i < ORTH_CHECKPOINT_BLOCK ? end - i : ORTH_CHECKPOINT_BLOCK;
         t->unit_checksums[units] = orth_crc32c(data + (i - begin) * size, count * size);
     }
-    ORTH_TRY(write_data(t, begin, end, data));
+    orth_fault("checkpoint.write");
+    ORTH_TRY(orth_h5_write(t->data, begin, end, t->array->type, data));
     return orth_h5_write(t->checksums, unit, unit + units, ORTH_H5_UINT32, t->unit_checksums);
 }
 
@@ -231,7 +204,7 @@ orth_status orth_checkpoint_write_contents(orth_h5_file *file, const orth_sae *s
     orth_checkpoint_table table;
     small_values values;
     list_all(sae, info, &values, &table);
-    target t = {.path = orth_h5_path(file), .sae = sae};
+    target t = {.sae = sae};
     int64_t units = orth_range_size(sae->part);
     orth_status status = ORTH_ALLOCATE(units > GATHER_UNITS ? units : GATHER_UNITS,
                                        "checksums of a checkpoint", &t.unit_checksums);

@@ -121,13 +121,13 @@ static orth_status verify_partial(const char *path, MPI_Comm world, orth_watchdo
 
 static orth_status rename_partial(const char *run_dir, const char *partial, const char *path)
 {
-    if (orth_fault_fails("checkpoint.rename") || rename(partial, path) != 0)
-        return orth_fail(ORTH_ERR_STORAGE, "%s: cannot rename to it: %s; check the storage", path,
-                         strerror(errno));
     char *folder = NULL;
     ORTH_TRY(orth_path_format(&folder, "%s/checkpoints", run_dir));
     orth_status status = ORTH_OK;
-    if (orth_fault_fails("checkpoint.folder"))
+    if (orth_fault_fails("checkpoint.rename") || rename(partial, path) != 0)
+        status = orth_fail(ORTH_ERR_STORAGE, "%s: cannot rename to it: %s; check the storage", path,
+                           strerror(errno));
+    else if (orth_fault_fails("checkpoint.folder"))
         status = orth_fail(ORTH_ERR_STORAGE, "%s: cannot bring to the disk: %s; check the storage",
                            folder, strerror(errno));
     else

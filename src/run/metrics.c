@@ -147,6 +147,12 @@ orth_status orth_metrics_resume(const char *run_dir, int64_t step, int64_t rollb
     return status;
 }
 
+void orth_metrics_sync(orth_metrics_file *file)
+{
+    if (file)
+        fsync(file->file);
+}
+
 void orth_metrics_close(orth_metrics_file *file)
 {
     if (!file)

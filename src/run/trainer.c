@@ -96,6 +96,7 @@ static orth_status write_checkpoint(orth_trainer *t)
     t->last_try = t->sae.step;
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_trainer_describe(t, &info);
+    orth_metrics_sync(t->metrics);
     orth_status status =
         orth_checkpoint_write(t->config.run_dir, &t->sae, &info, t->config.checkpoint_verify,
                               t->config.checkpoint_keep, t->watchdog);

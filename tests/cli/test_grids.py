@@ -1,5 +1,5 @@
 # A checkpoint goes on, on any grid and any number of threads.
-# timeout: 400
+# timeout: 600
 """FAULTS 27: from one checkpoint, each grid has one continuation, bit for bit: undisturbed, killed
 and resumed, or from the same checkpoint written again by that grid. All grids read the same tokens
 in the same order. The whole table of grids is in test_grids_long.py."""

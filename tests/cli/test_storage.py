@@ -1,6 +1,6 @@
 # Storage that fails while a run uses it: full, limited, read-only, gone. Mounts in a namespace of
 # its own; skipped where none can be had.
-# timeout: 400
+# timeout: 600
 """FAULTS 17, 18, 19, 20, 31 with a real file system: training goes on, says so, harms no earlier
 checkpoint, and saves again when it can; what cannot be saved at the end is the documented error."""
 import errno

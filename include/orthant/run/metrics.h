@@ -71,6 +71,10 @@ typedef struct orth_metrics_kept {
  * those that are kept to `copy` (NULL: nowhere). The caller asks both streams for errors. Local. */
 orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, int64_t rollbacks, FILE *copy);
 
+/** Bring the lines so far to the disk, as far as it takes them: a checkpoint that outlives its node
+ * must find its metrics there. NULL is allowed. */
+void orth_metrics_sync(orth_metrics_file *file);
+
 /** Close. NULL is allowed. */
 void orth_metrics_close(orth_metrics_file *file);
 
