@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds Orthant with every warning an error and runs its tests.
 #
-#   bash tests/run.sh [--long]        --long: the tests labelled "long" as well
+#   bash tests/run.sh [--long]        --long: the tests labelled "long" as well, before them the suite
+#                                     with sanitizers, and the fuzzing targets for a minute each
 #
 # Fails when a test fails, and when one is skipped that tests/allowed-skips.txt does not name.
 # The last lines are CTest's summary.
@@ -10,9 +11,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../jobs/environment.sh"
 cd "$ORTHANT_ROOT"
 
-selection=(-LE '^long$')
+selection=(-LE '^long$') long=
 case ${1:-} in
---long) selection=() ;;
+--long) selection=() long=yes ;;
 '') ;;
 *)
     echo "usage: bash tests/run.sh [--long]" >&2
@@ -20,7 +21,7 @@ case ${1:-} in
     ;;
 esac
 
-bash jobs/packages.sh build run test
+bash jobs/packages.sh build run test ${long:+ci}
 find_tools
 need_cmake
 
@@ -30,6 +31,25 @@ log=$build/tests.log
 "$CMAKE" --build "$build"
 
 outcome=0
+
+# with_sanitizer PRESET [OPTION...]: its tests, one at a time, since time limits stretch only so far.
+with_sanitizer() {
+    "$CMAKE" --preset "$1" --log-level=WARNING && "$CMAKE" --build "build/$1" &&
+        "$CTEST" --test-dir "build/$1" --output-on-failure --no-tests=error "${@:2}" && return 0
+    echo "tests/run.sh: error: preset $1: see above" >&2
+    outcome=1
+}
+
+if [[ -n $long ]]; then
+    # Left out: what is long without a sanitizer, what compares with values that another compiler
+    # made, and tests that measure memory, which a sanitizer takes a multiple of.
+    with_sanitizer asan -LE '^(long|golden)$' -E '^cli/memory$'
+    # Its clang has no BLAS here, and most of what ranks do to each other happens in MPI, which is
+    # not instrumented: the C tests of the layers that run threads.
+    with_sanitizer tsan -L '^(base|par|kern|io|sae|run)$' -LE '^(long|golden)$'
+    bash tests/fuzz/run.sh all 60 || outcome=1
+fi
+
 "$CTEST" --test-dir "$build" --output-on-failure --no-tests=error -j "$ORTHANT_PARALLEL" \
     "${selection[@]}" 2>&1 | tee "$log" || outcome=$?
 

@@ -72,6 +72,9 @@ static void print_checkpoint(const char *path, const orth_checkpoint_info *info)
     orth_info_line(true, "input_scale", "%s", orth_number_write(info->input_scale, number));
     orth_info_line(true, "data cursor", "epoch %lld, position %lld", (long long)info->cursor.epoch,
                    (long long)info->cursor.position);
+    for (int64_t i = 0; i < info->n_skipped; i++)
+        orth_info_line(true, "left out", "the batch at epoch %lld, position %lld",
+                       (long long)info->skipped[i].epoch, (long long)info->skipped[i].position);
     orth_info_line(true, "data", "%lld rows of %lld values, fingerprint %016llx",
                    (long long)info->data.rows, (long long)info->data.d_model,
                    (unsigned long long)info->data.hash);

@@ -59,11 +59,11 @@ static orth_status exchange(survey *s, int to, int from, int64_t b)
     MPI_Datatype row;
     ORTH_MPI(MPI_Type_contiguous((int)d, MPI_FLOAT, &row));
     ORTH_MPI(MPI_Type_commit(&row));
-    orth_status status =
-        orth_mpi_status(MPI_Sendrecv(sae->weights.W_dec + out.begin * d, (int)orth_range_size(out),
-                                     row, to, 0, s->visitor, (int)orth_range_size(in), row, from, 0,
-                                     sae->grid->group, MPI_STATUS_IGNORE),
-                        "MPI_Sendrecv");
+    orth_status status = orth_mpi_status(
+        ORTH_WAIT(MPI_Sendrecv(sae->weights.W_dec + out.begin * d, (int)orth_range_size(out), row,
+                               to, 0, s->visitor, (int)orth_range_size(in), row, from, 0,
+                               sae->grid->group, MPI_STATUS_IGNORE)),
+        "MPI_Sendrecv");
     ORTH_MPI(MPI_Type_free(&row));
     return status;
 }

@@ -194,7 +194,7 @@ orth_status orth_dataset_open(const char *const *files, int64_t n_file, const ch
         table->comm = MPI_COMM_NULL;
     status = orth_agree(comm, status);
     if (status == ORTH_OK)
-        status = orth_mpi_status(MPI_Comm_dup(comm, &table->comm), "MPI_Comm_dup");
+        status = orth_mpi_status(ORTH_WAIT(MPI_Comm_dup(comm, &table->comm)), "MPI_Comm_dup");
     if (status == ORTH_OK)
         status = create_table(files, n_file, table);
     if (status == ORTH_OK)

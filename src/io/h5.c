@@ -162,13 +162,17 @@ static orth_status new_file(const char *path, orth_status fault, MPI_Comm comm, 
     if (status == ORTH_OK) {
         *file = (orth_h5_file){.id = H5I_INVALID_HID, .fault = fault};
         memcpy(file->path, path, length);
-        status = orth_mpi_status(MPI_Comm_dup(comm, &file->comm), "MPI_Comm_dup");
+        status = orth_mpi_status(ORTH_WAIT(MPI_Comm_dup(comm, &file->comm)), "MPI_Comm_dup");
     }
     if (status != ORTH_OK) {
         free(file);
         return status;
     }
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    /* A file that somebody made must not send its reader to others. */
+    if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0)
+        H5Lunregister(H5L_TYPE_EXTERNAL);
+    H5Eclear2(H5E_DEFAULT);
     *out = file;
     return ORTH_OK;
 }
@@ -248,7 +252,8 @@ orth_status orth_h5_close(orth_h5_file *file)
 {
     if (!file)
         return ORTH_OK;
-    orth_status status = ORTH_OK;
+    /* Who is early waits here, where the watchdog can tell, and not inside HDF5. */
+    orth_status status = orth_agree(file->comm, ORTH_OK);
     if (H5Fclose(file->id) < 0 || orth_h5_fault("h5.close"))
         status = orth_h5_fail(file, "cannot be closed", NULL);
     status = orth_agree(file->comm, status);

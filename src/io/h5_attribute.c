@@ -120,9 +120,11 @@ orth_status orth_h5_attribute_read_double(orth_h5_file *file, const char *object
 static herr_t read_fixed(hid_t attribute, char *out, size_t size, hid_t like)
 {
     hid_t type = text_type(size);
-    if (type < 0 || H5Tset_cset(type, H5Tget_cset(like)) < 0)
+    if (type < 0)
         return -1;
-    herr_t result = H5Aread(attribute, type, out);
+    herr_t result = H5Tset_cset(type, H5Tget_cset(like));
+    if (result >= 0)
+        result = H5Aread(attribute, type, out);
     H5Tclose(type);
     return result;
 }

@@ -52,121 +52,6 @@ const orth_h5_layout *orth_h5_dataset_layout(const orth_h5_dataset *dataset)
     return &dataset->layout;
 }
 
-/* ---- what is on disk ---- */
-
-static orth_status read_extents(orth_h5_dataset *dataset)
-{
-    hid_t space = H5Dget_space(dataset->id);
-    hsize_t extent[H5S_MAX_RANK];
-    int rank = space < 0 ? -1 : H5Sget_simple_extent_dims(space, extent, NULL);
-    H5S_class_t class = space < 0 ? H5S_NO_CLASS : H5Sget_simple_extent_type(space);
-    if (space >= 0)
-        H5Sclose(space);
-    if (rank < 0 || class == H5S_NO_CLASS)
-        return orth_h5_fail(dataset->file, "cannot read the shape of dataset", dataset->name);
-    orth_h5_layout *layout = &dataset->layout;
-    layout->rank = class == H5S_NULL ? 0 : rank;
-    for (int i = 0; i < ORTH_H5_MAX_RANK; i++)
-        layout->extent[i] = i < layout->rank ? (int64_t)extent[i] : 1;
-    return ORTH_OK;
-}
-
-static bool marked_bfloat16(hid_t dataset)
-{
-    bool marked = false;
-    if (H5Aexists(dataset, "dtype") <= 0) {
-        H5Eclear2(H5E_DEFAULT);
-        return false;
-    }
-    hid_t attribute = H5Aopen(dataset, "dtype", H5P_DEFAULT);
-    hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
-    hid_t space = attribute < 0 ? H5I_INVALID_HID : H5Aget_space(attribute);
-    if (type >= 0 && H5Tget_class(type) == H5T_STRING && H5Sget_simple_extent_npoints(space) == 1) {
-        char fixed[32] = "", *text = fixed;
-        size_t size = H5Tget_size(type);
-        bool variable = H5Tis_variable_str(type) > 0;
-        bool read = variable ? H5Aread(attribute, type, &text) >= 0
-                             : size < sizeof fixed && H5Aread(attribute, type, fixed) >= 0;
-        marked = read && text && strncmp(text, "bfloat16", 8) == 0;
-        if (variable && read)
-            H5Dvlen_reclaim(type, space, H5P_DEFAULT, &text);
-    }
-    if (space >= 0)
-        H5Sclose(space);
-    if (type >= 0)
-        H5Tclose(type);
-    if (attribute >= 0)
-        H5Aclose(attribute);
-    H5Eclear2(H5E_DEFAULT);
-    return marked;
-}
-
-static orth_status read_type(orth_h5_dataset *dataset)
-{
-    hid_t type = H5Dget_type(dataset->id);
-    if (type < 0)
-        return orth_h5_fail(dataset->file, "cannot read the type of dataset", dataset->name);
-    orth_h5_describe_type(type, marked_bfloat16(dataset->id), &dataset->layout);
-    H5Tclose(type);
-    return ORTH_OK;
-}
-
-static orth_status check_filters(const orth_h5_dataset *dataset, hid_t creation)
-{
-    int count = H5Pget_nfilters(creation);
-    for (int i = 0; i < count; i++) {
-        unsigned flags;
-        size_t n_value = 0;
-        char name[64] = "";
-        H5Z_filter_t filter =
-            H5Pget_filter2(creation, (unsigned)i, &flags, &n_value, NULL, sizeof name, name, NULL);
-        if (H5Zfilter_avail(filter) > 0)
-            continue;
-        H5Eclear2(H5E_DEFAULT);
-        return orth_fail(dataset->file->fault,
-                         "%s: dataset '%s' is compressed with filter %d (%s), which this HDF5 "
-                         "does not have; set HDF5_PLUGIN_PATH to its plugin, or rewrite the file "
-                         "uncompressed or with gzip",
-                         dataset->file->path, dataset->name, (int)filter,
-                         name[0] ? name : "unnamed");
-    }
-    return ORTH_OK;
-}
-
-static orth_status read_storage(orth_h5_dataset *dataset)
-{
-    hid_t creation = H5Dget_create_plist(dataset->id);
-    if (creation < 0)
-        return orth_h5_fail(dataset->file, "cannot read the layout of dataset", dataset->name);
-    orth_h5_layout *layout = &dataset->layout;
-    orth_status status = check_filters(dataset, creation);
-    H5D_layout_t kind = H5Pget_layout(creation);
-    layout->offset = -1;
-    layout->chunk_rows = layout->chunk_bytes = 0;
-    if (kind == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0) {
-        haddr_t offset = H5Dget_offset(dataset->id);
-        if (offset != HADDR_UNDEF)
-            layout->offset = (int64_t)offset;
-    } else if (kind == H5D_CHUNKED) {
-        hsize_t chunk[H5S_MAX_RANK];
-        int rank = H5Pget_chunk(creation, H5S_MAX_RANK, chunk);
-        layout->chunk_bytes = layout->element_size;
-        for (int i = 0; i < rank; i++)
-            layout->chunk_bytes *= (int64_t)chunk[i];
-        layout->chunk_rows = rank > 0 ? (int64_t)chunk[0] : 0;
-    }
-    H5Pclose(creation);
-    H5Eclear2(H5E_DEFAULT);
-    return status;
-}
-
-static orth_status read_layout(orth_h5_dataset *dataset)
-{
-    ORTH_TRY(read_extents(dataset));
-    ORTH_TRY(read_type(dataset));
-    return read_storage(dataset);
-}
-
 /* ---- creating ---- */
 
 static hid_t disk_type(orth_h5_type type)
@@ -236,7 +121,7 @@ static orth_status create_dataset(orth_h5_file *file, const char *name, orth_h5_
     if (status == ORTH_OK && type == ORTH_H5_BFLOAT16)
         status = orth_h5_attribute_write_text(file, name, "dtype", "bfloat16");
     if (status == ORTH_OK)
-        status = orth_agree(file->comm, read_layout(dataset));
+        status = orth_agree(file->comm, orth_h5_read_layout(dataset));
     if (status != ORTH_OK) {
         orth_h5_dataset_close(dataset);
         return status;
@@ -274,6 +159,14 @@ orth_status orth_h5_dataset_resize(orth_h5_dataset *dataset, int64_t length)
 static orth_status fail_absent(orth_h5_file *file, const char *name)
 {
     char group[256], names[1024];
+    bool link = H5Lexists(file->id, name, H5P_DEFAULT) > 0;
+    H5Eclear2(H5E_DEFAULT);
+    if (link)
+        return orth_agree(file->comm,
+                          orth_fail(file->fault,
+                                    "%s: '%s' is a link that leads to nothing in this file; name "
+                                    "the file that holds the values",
+                                    file->path, name));
     const char *slash = strrchr(name, '/');
     snprintf(group, sizeof group, "/%.*s", slash ? (int)(slash - name) : 0, name);
     bool exists = false;
@@ -307,7 +200,10 @@ static orth_status open_dataset(orth_h5_dataset *dataset)
     if (dataset->id < 0 || orth_h5_fault("h5.dataset"))
         status = orth_h5_fail(file, "cannot open dataset", dataset->name);
     ORTH_TRY(orth_agree(file->comm, status));
-    ORTH_TRY(orth_agree(file->comm, read_layout(dataset)));
+    status = orth_h5_read_layout(dataset);
+    if (status == ORTH_OK)
+        status = orth_h5_check_length(dataset);
+    ORTH_TRY(orth_agree(file->comm, status));
     if (dataset->layout.chunk_rows == 0)
         return ORTH_OK;
     hid_t access = H5Pcreate(H5P_DATASET_ACCESS);

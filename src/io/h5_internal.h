@@ -33,6 +33,13 @@ orth_fault_effect orth_h5_fault(const char *point);
  * status. `name` may be NULL. Clears HDF5's stack. Returns the status. */
 orth_status orth_h5_fail(const orth_h5_file *file, const char *what, const char *name);
 
+/** Fill the layout of an open dataset. Refuses what no file can hold, what lies in other files, and
+ * filters that are not there. Local. */
+orth_status orth_h5_read_layout(orth_h5_dataset *dataset);
+
+/** That the file is as long as a contiguous dataset asks for. Local. */
+orth_status orth_h5_check_length(const orth_h5_dataset *dataset);
+
 /** The in-memory HDF5 type of a type up to ORTH_H5_UINT64, and its size; negative for others. */
 hid_t orth_h5_memory_type(orth_h5_type type);
 int64_t orth_h5_memory_size(orth_h5_type type);

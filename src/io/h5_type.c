@@ -63,7 +63,7 @@ static orth_h5_type float_type(hid_t type, size_t size, const char **name)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (size == known[i].size && exponent == known[i].exponent &&
             mantissa == known[i].mantissa && mantissa_at == 0 && exponent_at == mantissa &&
-            sign == mantissa + exponent &&
+            sign == mantissa + exponent && H5Tget_norm(type) == H5T_NORM_IMPLIED &&
             H5Tget_ebias(type) == ((size_t)1 << (exponent - 1)) - 1) {
             *name = known[i].name;
             return known[i].type;

@@ -171,6 +171,12 @@ static orth_status read_contents(orth_h5_file *file, MPI_Comm comm, orth_checkpo
     ORTH_TRY(read_attributes(file, info));
     ORTH_TRY(read_vector(file, "/state/cursor", ORTH_H5_INT64, 8, 2, comm, cursor));
     info->cursor = (orth_cursor){.epoch = cursor[0], .position = cursor[1]};
+    if (cursor[0] < 0 || cursor[1] < 0 || info->tokens_seen < 0)
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: epoch %lld, position %lld, %lld tokens seen are no place in the "
+                         "data; use another checkpoint",
+                         orth_h5_path(file), (long long)cursor[0], (long long)cursor[1],
+                         (long long)info->tokens_seen);
     ORTH_TRY(read_vector(file, "/state/mse_scale", ORTH_H5_DOUBLE, 8, 1, comm, &info->mse_scale));
     ORTH_TRY(
         read_vector(file, "/state/input_scale", ORTH_H5_DOUBLE, 8, 1, comm, &info->input_scale));

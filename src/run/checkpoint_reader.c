@@ -25,6 +25,10 @@ static orth_status check_shape(orth_checkpoint_reader *reader)
                          reader->path, array->name, layout->type_name, layout->rank,
                          (long long)layout->extent[0], (long long)layout->extent[1],
                          (long long)array->extent[0], (long long)array->extent[1]);
+    /* Chunks that were never written have no bytes, and can claim any number of rows. */
+    if (layout->offset < 0 || sums->offset < 0)
+        return orth_fail(ORTH_ERR_CORRUPT, "%s: %s is not contiguous; use another checkpoint",
+                         reader->path, array->name);
     int64_t units = orth_checkpoint_units(array);
     if (sums->rank != 1 || sums->type != ORTH_H5_UINT32 || sums->extent[0] != units)
         return orth_fail(

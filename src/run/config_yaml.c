@@ -183,6 +183,8 @@ static orth_status read_section(reader *r, const char *prefix, orth_config_loade
             return ORTH_OK;
         if (r->event.type != YAML_SCALAR_EVENT)
             return wrong_shape(r, "a key is a list or a map", "write `key: value`");
+        if (memchr(r->event.data.scalar.value, '\0', r->event.data.scalar.length))
+            return wrong_shape(r, "a key holds a zero byte", "remove it");
         char path[PATH_ROOM];
         int64_t line = event_line(r);
         /* A cut key is longer than any in the table, so it stays unknown. */
@@ -222,6 +224,8 @@ orth_status orth_yaml_list(const char *text, const char *name, orth_raw_value *o
 {
     reader r;
     orth_status status = reader_start(&r, text, (int64_t)strlen(text), name);
+    if (status == ORTH_OK && r.event.type != YAML_SEQUENCE_START_EVENT)
+        status = wrong_shape(&r, "is no list", "write [a, b]");
     if (status == ORTH_OK)
         status = read_items(&r, out);
     if (status == ORTH_OK)

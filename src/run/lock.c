@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,15 +28,6 @@ enum {
     /* A lock without content is being written right now, or its writer died at that instant. */
     EMPTY_SECONDS = 60
 };
-
-/** What a lock file says. Job is "-" outside SLURM; start tells a process from a later one of the
- * same number (clock ticks since the machine started). */
-typedef struct holder {
-    char host[128];
-    long long pid;
-    unsigned long long start;
-    char job[64];
-} holder;
 
 struct orth_lock {
     char *path;
@@ -71,7 +63,7 @@ static unsigned long long process_start(long long pid)
     return state == 'Z' || state == 'X' ? 0 : start;
 }
 
-static void describe_self(holder *self)
+static void describe_self(orth_lock_holder *self)
 {
     memset(self, 0, sizeof *self);
     gethostname(self->host, sizeof self->host - 1);
@@ -81,16 +73,28 @@ static void describe_self(holder *self)
     snprintf(self->job, sizeof self->job, "%s", job && *job ? job : "-");
 }
 
-static bool read_holder(const char *path, holder *out)
+bool orth_lock_parse(const char *text, orth_lock_holder *out)
+{
+    orth_lock_holder found = {.pid = 0};
+    int n = sscanf(text, "host %127s pid %lld start %llu job %63s", found.host, &found.pid,
+                   &found.start, found.job);
+    /* 0 and below stand for groups of processes, beyond an int for none. */
+    if (n != 4 || found.pid < 1 || found.pid > INT_MAX)
+        return false;
+    *out = found;
+    return true;
+}
+
+static bool read_holder(const char *path, orth_lock_holder *out)
 {
     FILE *file = fopen(path, "re");
     if (!file)
         return false;
-    memset(out, 0, sizeof *out);
-    int n = fscanf(file, "host %127s pid %lld start %llu job %63s", out->host, &out->pid,
-                   &out->start, out->job);
+    char text[512];
+    size_t length = fread(text, 1, sizeof text - 1, file);
     fclose(file);
-    return n == 4;
+    text[length] = '\0';
+    return orth_lock_parse(text, out);
 }
 
 /* Seconds since the lock was renewed, by the clock of the file server: clocks of nodes differ. */
@@ -112,12 +116,13 @@ static double age(const char *path, const struct stat *lock)
 }
 
 /* Why the lock found is left over, NULL when its holder may be alive. */
-static const char *stale_reason(const char *path, const struct stat *info, const holder *other)
+static const char *stale_reason(const char *path, const struct stat *info,
+                                const orth_lock_holder *other)
 {
-    holder self;
+    orth_lock_holder self;
     describe_self(&self);
     if (!other)
-        return age(path, info) > EMPTY_SECONDS ? "it is empty" : NULL;
+        return age(path, info) > EMPTY_SECONDS ? "it is empty or damaged" : NULL;
     if (strcmp(self.host, other->host) == 0) {
         unsigned long long start = process_start(other->pid);
         /* Without /proc on this system every start is 0, and only the number is left to go by. */
@@ -130,7 +135,7 @@ static const char *stale_reason(const char *path, const struct stat *info, const
     return age(path, info) > STALE_SECONDS ? "it was not renewed for ten minutes" : NULL;
 }
 
-static orth_status refuse(const char *path, const struct stat *info, const holder *other)
+static orth_status refuse(const char *path, const struct stat *info, const orth_lock_holder *other)
 {
     if (!other)
         return orth_fail(ORTH_ERR_ENVIRONMENT,
@@ -166,7 +171,7 @@ static void remove_stale(const char *path, const struct stat *judged)
 }
 
 /* The content, into a file that is just made. False: errno says why. */
-static bool write_holder(int file, const holder *self)
+static bool write_holder(int file, const orth_lock_holder *self)
 {
     char text[512];
     int length = snprintf(text, sizeof text, "host %s\npid %lld\nstart %llu\njob %s\n", self->host,
@@ -195,7 +200,7 @@ static bool link_file(int file, const char *from, const char *to)
  * killed between the two would leave a lock that nobody can judge for a minute. */
 static int put_lock(const char *path)
 {
-    holder self;
+    orth_lock_holder self;
     char *fresh = NULL;
     describe_self(&self);
     if (orth_path_format(&fresh, "%s-new-%s-%lld", path, self.host, self.pid) != ORTH_OK) {
@@ -252,7 +257,7 @@ static orth_status create_lock(const char *path, int *out)
         struct stat info;
         if (stat(path, &info) != 0)
             continue;
-        holder other;
+        orth_lock_holder other;
         bool known = read_holder(path, &other);
         const char *why = attempt < 4 ? stale_reason(path, &info, known ? &other : NULL) : NULL;
         if (!why)

@@ -1,6 +1,7 @@
 #include <orthant/run/metrics.h>
 
 #include <orthant/base/fault.h>
+#include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/run/run_dir.h>
 
@@ -40,45 +41,90 @@ static int64_t step_of(const char *line, size_t length, int64_t *rollback)
     return value;
 }
 
-/* The length of the part to keep: up to the last good line before the first one after `step`. */
-static orth_status find_cut(const orth_metrics_file *file, int64_t step, int64_t rollbacks,
-                            off_t *out)
+orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, int64_t rollbacks, FILE *copy)
 {
-    FILE *lines = orth_fault_fails("metrics.read") ? NULL : fopen(file->path, "re");
-    if (!lines)
-        return refuse(file, "read");
+    orth_metrics_kept kept = {0};
     char *line = NULL;
     size_t room = 0;
-    off_t at = 0, keep = 0;
+    int64_t at = 0, bad = 0;
     for (ssize_t length; (length = getline(&line, &room, lines)) > 0;) {
         int64_t rollback = 0;
         at += length;
         int64_t found = line[length - 1] == '\n' ? step_of(line, (size_t)length, &rollback) : -1;
-        if (found > step || rollback > rollbacks)
+        if (found > step || (found >= 0 && rollback > rollbacks))
             break;
-        if (found >= 0)
-            keep = at;
+        if (found < 0) {
+            bad++;
+            continue;
+        }
+        kept = (orth_metrics_kept){.end = at, .lines = kept.lines + 1, .bad = bad};
+        if (copy)
+            fwrite(line, 1, (size_t)length, copy);
     }
-    orth_status status = ferror(lines) ? refuse(file, "read") : ORTH_OK;
     free(line);
-    fclose(lines);
-    *out = keep;
+    return kept;
+}
+
+/* The good lines into a new file in place of this one. */
+static orth_status leave_out_bad(const orth_metrics_file *file, const char *run_dir, int64_t step,
+                                 int64_t rollbacks, FILE *lines)
+{
+    char *text = NULL;
+    size_t size = 0;
+    rewind(lines);
+    FILE *copy = open_memstream(&text, &size);
+    bool failed = !copy;
+    if (copy) {
+        orth_metrics_kept kept = orth_metrics_keep(lines, step, rollbacks, copy);
+        failed = ferror(copy) != 0;
+        failed = fclose(copy) != 0 || failed;
+        orth_log_warning("%s: left out %lld damaged lines", file->path, (long long)kept.bad);
+    }
+    orth_status status = ORTH_OK;
+    if (failed)
+        status = orth_fail(ORTH_ERR_ENVIRONMENT, "%s: out of memory; free memory", file->path);
+    else
+        status = orth_run_dir_write(run_dir, "metrics.jsonl", text, MPI_COMM_SELF);
+    free(text);
     return status;
+}
+
+/* Only lines that are kept are left in the file. */
+static orth_status cut_back(const orth_metrics_file *file, const char *run_dir, int64_t step,
+                            int64_t rollbacks)
+{
+    FILE *lines = orth_fault_fails("metrics.read") ? NULL : fopen(file->path, "re");
+    if (!lines)
+        return refuse(file, "read");
+    orth_metrics_kept kept = orth_metrics_keep(lines, step, rollbacks, NULL);
+    orth_status status = ORTH_OK;
+    if (ferror(lines))
+        status = refuse(file, "read");
+    else if (kept.bad)
+        status = leave_out_bad(file, run_dir, step, rollbacks, lines);
+    else if (orth_fault_fails("metrics.cut") || truncate(file->path, kept.end) != 0)
+        status = refuse(file, "cut back");
+    fclose(lines);
+    return status;
+}
+
+static orth_status open_to_append(orth_metrics_file *file)
+{
+    file->file = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    return file->file < 0 ? refuse(file, "open") : ORTH_OK;
 }
 
 static orth_status open_and_cut(orth_metrics_file *file, const char *run_dir, int64_t step,
                                 int64_t rollbacks)
 {
-    off_t keep = 0;
     ORTH_TRY(orth_path_format(&file->path, "%s/metrics.jsonl", run_dir));
-    if (!orth_fault_fails("metrics.open"))
-        file->file = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (file->file < 0)
+    if (orth_fault_fails("metrics.open"))
         return refuse(file, "open");
-    ORTH_TRY(find_cut(file, step, rollbacks, &keep));
-    if (orth_fault_fails("metrics.cut") || ftruncate(file->file, keep) != 0)
-        return refuse(file, "cut back");
-    return ORTH_OK;
+    ORTH_TRY(open_to_append(file));
+    ORTH_TRY(cut_back(file, run_dir, step, rollbacks));
+    /* Again, since it may be another file now. */
+    close(file->file);
+    return open_to_append(file);
 }
 
 orth_status orth_metrics_open(const char *run_dir, int64_t step, orth_metrics_file **out)

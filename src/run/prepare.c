@@ -90,15 +90,12 @@ static orth_status create_grid(orth_trainer *t, const orth_recipe *recipe, MPI_C
     return orth_grid_agree_threads(&t->grid, orth_threads_count());
 }
 
-/* First of all: a folder that cannot be written is refused before anything is read. */
 static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)
 {
-    int rank;
-    ORTH_MPI(MPI_Comm_rank(world, &rank));
     ORTH_TRY(orth_run_dir_create(t->config.run_dir, world));
     ORTH_TRY(orth_lock_acquire(t->config.run_dir, world, &t->lock));
     orth_status status = ORTH_OK;
-    if (rank == 0)
+    if (t->grid.rank == 0)
         status = orth_run_dir_open_log(t->config.run_dir, &t->log);
     if (status == ORTH_OK)
         orth_log_file(t->log);
@@ -229,7 +226,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     t->started = orth_now();
     ORTH_TRY(orth_agree(world, start_watchdog(t, world)));
     ORTH_TRY(check_grid(config, world));
-    ORTH_TRY(open_run_dir(t, world));
+    ORTH_TRY(orth_run_dir_try(config->run_dir, world));
     orth_phase_enter(&t->timer, ORTH_PHASE_READ);
     orth_fault("prepare.data");
     ORTH_TRY(open_data(t, config, world));
@@ -239,6 +236,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
         recipe.n_latent = 16 * orth_dataset_width(t->dataset);
     ORTH_TRY(orth_agree(world, orth_trainer_check_sizes(&recipe, orth_dataset_width(t->dataset))));
     ORTH_TRY(create_grid(t, &recipe, world));
+    ORTH_TRY(open_run_dir(t, world));
     ORTH_TRY(orth_trainer_create_model(t));
     t->config.recipe = t->sae.recipe;
     ORTH_TRY(orth_agree(world, orth_trainer_steps(config, orth_dataset_rows(t->dataset),
@@ -246,6 +244,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
     ORTH_TRY(announce(t));
     ORTH_TRY(orth_trainer_start(t, resume));
+    orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     if (t->sae.step < t->steps)
         ORTH_TRY(orth_restarts_check(t->config.run_dir, t->sae.step, world));
     ORTH_TRY(open_outputs(t));

@@ -71,7 +71,7 @@ static restarts count_start(const char *path, int64_t step)
     describe_job(now.job);
     if (is_requeued() && read_file(path, &before) && strcmp(before.job, now.job) == 0 &&
         step <= before.step)
-        now.starts = before.starts + 1;
+        now.starts = before.starts < MOST_STARTS ? before.starts + 1 : MOST_STARTS;
     return now;
 }
 

@@ -133,7 +133,7 @@ orth_status orth_trainer_roll_back(orth_trainer *t)
     char what[2048];
     if (t->bad.blame.before || !rollback_left(t))
         return ORTH_ERR_NONFINITE;
-    orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
+    orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_error_clear();
     orth_progress_clear(&t->progress);
     orth_stream_close(t->stream);
@@ -150,7 +150,8 @@ orth_status orth_trainer_roll_back(orth_trainer *t)
                      (long long)t->config.run_rollback);
     t->rows_skipped = t->last_checkpoint_rows;
     t->steps_made = 0;
+    t->last_try = t->sae.step;
     ORTH_TRY(orth_trainer_open_stream(t));
-    orth_phase_enter(&t->timer, back);
+    orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     return ORTH_OK;
 }

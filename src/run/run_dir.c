@@ -73,6 +73,25 @@ static orth_status try_writing(const char *folder)
     return status;
 }
 
+/* Another name beside a folder that is not there, so that jobs that start together do not meet. */
+static orth_status try_making(const char *run_dir)
+{
+    char *path = NULL;
+    size_t length = strlen(run_dir);
+    while (length > 1 && run_dir[length - 1] == '/')
+        length--;
+    ORTH_TRY(orth_path_format(&path, "%.*s-XXXXXX", (int)length, run_dir));
+    orth_status status = ORTH_OK;
+    if (mkdtemp(path)) {
+        status = try_writing(path);
+        rmdir(path);
+    } else if (errno != ENAMETOOLONG) {
+        status = refuse(run_dir, "make the folder");
+    }
+    free(path);
+    return status;
+}
+
 /* A path that is too long shows when the first checkpoint is written: find it before. */
 static orth_status check_length(const char *run_dir)
 {
@@ -97,6 +116,25 @@ static orth_status make_folders(const char *run_dir)
         free(path);
     }
     return status;
+}
+
+static orth_status try_run_dir(const char *run_dir)
+{
+    struct stat info;
+    ORTH_TRY(check_length(run_dir));
+    if (stat(run_dir, &info) != 0)
+        return errno == ENOENT ? try_making(run_dir) : refuse(run_dir, "make the folder");
+    if (S_ISDIR(info.st_mode))
+        return try_writing(run_dir);
+    errno = ENOTDIR;
+    return refuse(run_dir, "make the folder");
+}
+
+orth_status orth_run_dir_try(const char *run_dir, MPI_Comm comm)
+{
+    int rank;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    return orth_agree(comm, rank == 0 ? try_run_dir(run_dir) : ORTH_OK);
 }
 
 orth_status orth_run_dir_create(const char *run_dir, MPI_Comm comm)

@@ -208,7 +208,10 @@ orth_status orth_trainer_start(orth_trainer *t, const char *resume)
     char *path = NULL;
     bool own = strcmp(resume, "auto") == 0;
     t->last_checkpoint_step = t->last_try = -1;
+    orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_status status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
+    if (!path)
+        orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     if (status == ORTH_OK)
         status = path ? resume_from(t, path, own) : init_fresh(t);
     if (own)

@@ -33,8 +33,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cli"))
 
-STEPS, KEEP, EVERY_EVAL = 120, 3, 40
-COMMON = {"run__steps": STEPS, "grid__n_group": 2, "grid__n_shard": 2, "model__n_latent": 1501,
+KEEP, EVERY_EVAL = 3, 20
+COMMON = {"grid__n_group": 2, "grid__n_shard": 2, "model__n_latent": 1501,
           "train__batch": 96, "train__lr": 1e-3, "train__ema": 0.99, "checkpoint__every": 1,
           "checkpoint__keep": KEEP, "log__every": 1, "log__codes": True, "eval__every": EVERY_EVAL}
 CASES = {
@@ -115,8 +115,9 @@ class Folder:
 class Campaign:
     """Runs, killed in turn. `support` is tests/cli/support.py."""
 
-    def __init__(self, support, folder, kills, seed, tell):
+    def __init__(self, support, folder, kills, seed, tell, steps=120):
         self.support, self.folder, self.kills, self.tell = support, folder, kills, tell
+        self.steps = steps
         self.random = random.Random(seed)
         self.done, self.runs, self.missed, self.stuck = [], 0, 0, 0
         self.whole, self.write_seconds = {}, 0.02
@@ -129,7 +130,8 @@ class Campaign:
 
     def config(self, case, run_dir):
         tree = {}
-        keys = {**COMMON, **CASES[case], "run__dir": run_dir, "data__files": self.path("data.h5"),
+        keys = {**COMMON, **CASES[case], "run__dir": run_dir, "run__steps": self.steps,
+                "data__files": self.path("data.h5"),
                 "data__eval_files": self.path("held-out.h5")}
         for key, value in keys.items():
             section, leaf = key.split("__")
@@ -143,7 +145,7 @@ class Campaign:
 
     def state(self, run_dir):
         """All that must not depend on kills."""
-        support, path = self.support, self.support.checkpoint_path(run_dir, STEPS)
+        support, path = self.support, self.support.checkpoint_path(run_dir, self.steps)
         import h5py
         arrays = {name: value.tobytes() for name, value in support.checkpoint(path).items()}
         with h5py.File(path) as file:
@@ -162,7 +164,7 @@ class Campaign:
         check(sorted(own) == sorted(whole), run_dir, "has", sorted(own), "not", sorted(whole))
         for name, value in whole.items():
             check(own[name] == value, run_dir, name, "differs from the undisturbed run's")
-        check(Folder(run_dir).steps() == [STEPS - 2, STEPS - 1, STEPS],
+        check(Folder(run_dir).steps() == [self.steps - 2, self.steps - 1, self.steps],
               run_dir, "keeps", Folder(run_dir).steps())
         check(len(Folder(run_dir).names()) == KEEP, run_dir, "has", Folder(run_dir).names())
         left = sorted(os.listdir(run_dir))
@@ -176,9 +178,9 @@ class Campaign:
         check(result.code == 0 and not result.errors, result.stderr)
         self.whole[case] = self.state(run_dir)
         check([line["step"] for line in self.whole[case]["metrics"] if "loss" in line]
-              == list(range(1, STEPS + 1)), "the undisturbed run has other steps")
+              == list(range(1, self.steps + 1)), "the undisturbed run has other steps")
         phases = [line["phase"] for line in self.support.metrics(run_dir) if "phase" in line]
-        self.write_seconds = phases[-1]["checkpoint"] / STEPS
+        self.write_seconds = phases[-1]["checkpoint"] / self.steps
         self.tell(f"{case}: undisturbed in {time.monotonic() - start:.1f} s, "
                   f"{1e3 * self.write_seconds:.1f} ms a checkpoint")
 
@@ -199,7 +201,8 @@ class Campaign:
         first = folder.steps()[-1:]
         until = time.monotonic() + self.support.TIMEOUT
         while alive() and not writes() and folder.steps()[-1:] == first:
-            check(time.monotonic() < until, "no step is taken:", running.said())
+            if time.monotonic() > until:
+                raise Broken("no step is taken: " + running.said())
         delay = time.monotonic() + self.random.uniform(0, 16 * self.write_seconds)
         while alive() and time.monotonic() < delay:
             time.sleep(0.0005)
@@ -226,7 +229,8 @@ class Campaign:
         end = time.monotonic() + 30
         while running.process.poll() is None or any(map(self.is_program, pids.values())):
             if time.monotonic() > end:
-                check(kind == "start", f"they live on {running.pids()}:", running.said())
+                if kind != "start":
+                    raise Broken(f"ranks {sorted(running.pids())} live on: {running.said()}")
                 self.stuck += 1
                 running.kill()
             time.sleep(0.005)

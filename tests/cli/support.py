@@ -84,6 +84,11 @@ class Running:
         self.err.seek(0)
         return self.err.read()
 
+    def tell(self):
+        """What it has said so far, while it goes on: the file's position is the run's too."""
+        size = os.fstat(self.err.fileno()).st_size
+        return os.pread(self.err.fileno(), size, 0).decode(errors="replace")
+
     def kill(self):
         if self.process.poll() is not None:
             return

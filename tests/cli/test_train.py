@@ -161,6 +161,18 @@ class Train(support.Case):
                 result = run(["train", self.config(run_dir)], ranks, cwd=self.folder)
                 self.check_failure(result, 4, run_dir, "run.dir")
 
+    def test_run_dir_before_data(self):  # FAULTS 19
+        """The folder is tried before data is opened, which would fail too; nothing is left."""
+        config = self.write_config(run__dir="nowhere/run", data__files="no.h5")
+        self.check_failure(run(["train", config], 3, cwd=self.folder), 4, "nowhere/run")
+        before = sorted(os.listdir(self.folder))
+        for run_dir in ("new", "new/", "n" * 250):
+            config = self.write_config(run__dir=run_dir, data__files="no.h5")
+            result = run(["train", config], 1, cwd=self.folder)
+            self.check_failure(result, 3, "no.h5")
+            self.assertEqual(sorted({*os.listdir(self.folder), "config.yaml"}),
+                             sorted({*before, "config.yaml"}))
+
     def test_long_paths(self):  # FAULTS 56
         for ranks in (1, 3):
             for length in (300, 3900, 4050):

@@ -15,11 +15,12 @@ class Cluster(support.Case):
     """A cluster of `nodes` for each test, `self.cluster`."""
 
     nodes = 2
+    delay = 0  # seconds, of the last node's link
 
     def setUp(self):
         super().setUp()
         self.data = write_activations(self.path("data.h5"), tokens(3000, 48))
-        self.cluster = Network(self.nodes, self.folder)
+        self.cluster = Network(self.nodes, self.folder, self.delay)
         self.addCleanup(self.cluster.remove)
         self.addCleanup(self.end_all)
 
@@ -78,7 +79,11 @@ class Cluster(support.Case):
         self.assertRegex(result.errors[0], f"rank [0-9] on node[1-4]: no progress for {limit} s in "
                                            "phase (checkpoint|[a-z]+: it waits for other ranks.*net)")
         mend()
-        last = support.steps(self.path("cut"))[-1]
-        self.train("cut", grid, run__steps=last + 10)
+        self.check_goes_on("cut", grid)
+
+    def check_goes_on(self, run_dir, grid):
+        """The next start ends as if nothing had happened."""
+        last = support.steps(self.path(run_dir))[-1]
+        self.train(run_dir, grid, run__steps=last + 10)
         self.beside("undisturbed", grid, run__steps=last + 10, checkpoint__every=last + 10)
-        self.check_same_run("cut", "undisturbed")
+        self.check_same_run(run_dir, "undisturbed")

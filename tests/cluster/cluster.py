@@ -3,7 +3,9 @@ a bridge. Nothing of it is to be seen outside: `enter` puts the whole test into 
 own, where this process is the init process, and the kernel removes all of it, processes, links and
 names, when that process ends, however it ends."""
 import ctypes
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,9 +25,17 @@ def skip(reason):
     sys.exit(77)
 
 
+def own_files():
+    """Launchers name their files by process ids, which begin at 1 here and in every other test. And
+    what a test writes goes with it."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True)
+    os.environ["TMPDIR"] = "/dev/shm"
+
+
 def enter():
     """Start this test again in namespaces of its own. Skips it where that is not possible."""
     if os.environ.get(INSIDE):
+        own_files()
         return
     if os.geteuid() != 0:
         skip("network namespaces need root")
@@ -52,9 +62,10 @@ def die_with_parent():
 
 
 class Node:
-    """One namespace; `number` from 1 on. A process that sleeps holds it."""
+    """One namespace; `number` from 1 on. A process that sleeps holds it. `delay`: seconds, each way,
+    that its link takes."""
 
-    def __init__(self, number):
+    def __init__(self, number, delay=0):
         self.name, self.address = f"node{number}", f"{NETWORK}.{number}"
         self.port = f"port{number}"  # its end of the link at the bridge
         self.holder = subprocess.Popen(
@@ -63,8 +74,16 @@ class Node:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         self.holder.stdout.readline()
         self.enter = ["nsenter", "--target", str(self.holder.pid), "--net", "--uts", "--"]
-        ip("link", "add", self.port, "type", "veth", "peer", "name", "eth0", "netns",
-           str(self.holder.pid))
+        self.relay = None
+        if delay:
+            self.relay = subprocess.Popen(
+                [sys.executable, os.path.join(HERE, "relay.py"), str(delay), self.port, "eth0"],
+                stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+            self.relay.stdout.readline()
+            ip("link", "set", "eth0", "netns", str(self.holder.pid))
+        else:
+            ip("link", "add", self.port, "type", "veth", "peer", "name", "eth0", "netns",
+               str(self.holder.pid))
         ip("link", "set", self.port, "master", "br0", "up")
         self.run("ip", "link", "set", "lo", "up")
         self.run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
@@ -80,22 +99,30 @@ class Node:
         self.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate,
                  "burst", "128kb", "latency", "100ms")
 
+    def received(self):
+        """Bytes that came over its link."""
+        text = subprocess.run([*self.enter, "ip", "-json", "-stats", "link", "show", "eth0"],
+                              check=True, capture_output=True).stdout
+        return json.loads(text)[0]["stats64"]["rx"]["bytes"]
+
     def remove(self):
-        self.holder.kill()
-        self.holder.wait()
-        self.holder.stdout.close()
+        for process in filter(None, (self.holder, self.relay)):
+            process.kill()
+            process.wait()
+            process.stdout.close()
         subprocess.run(["ip", "link", "delete", self.port], stderr=subprocess.DEVNULL)
 
 
 class Cluster:
-    """`count` nodes on one bridge. `folder`: for the launcher's files."""
+    """`count` nodes on one bridge. `folder`: for the launcher's files. `delay`: of the last node's
+    link."""
 
-    def __init__(self, count, folder):
+    def __init__(self, count, folder, delay=0):
         self.folder = folder
         ip("link", "set", "lo", "up")
         ip("link", "add", "br0", "type", "bridge")
         ip("link", "set", "br0", "up")
-        self.nodes = [Node(i + 1) for i in range(count)]
+        self.nodes = [Node(i + 1, delay if i == count - 1 else 0) for i in range(count)]
         self.agent = os.path.join(folder, "agent.sh")
         with open(self.agent, "w") as file:
             file.write("#!/bin/sh\n# What ssh is elsewhere: agent.sh ADDRESS COMMAND...\n"
@@ -125,6 +152,12 @@ class Cluster:
         self.unfilter()
         return subprocess.run(["nft", "-f", "-"], input=text, text=True,
                               capture_output=True).returncode == 0
+
+    def filtered(self):
+        """How many packets the rule, which has the word counter, has met."""
+        text = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True,
+                              text=True).stdout
+        return int(re.search("counter packets ([0-9]+)", text)[1])
 
     def unfilter(self):
         subprocess.run(["nft", "flush", "ruleset"], check=True)

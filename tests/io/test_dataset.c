@@ -15,10 +15,11 @@
 #include <unistd.h>
 
 static const char *const good[] = {
-    FORMAT_FILE("f2"),     FORMAT_FILE("f4"),        FORMAT_FILE("f8"),
-    FORMAT_FILE("f2-big"), FORMAT_FILE("f4-big"),    FORMAT_FILE("f8-big"),
-    FORMAT_FILE("bf16"),   FORMAT_FILE("bf16-big"),  FORMAT_FILE("chunked"),
-    FORMAT_FILE("gzip"),   FORMAT_FILE("userblock"), FORMAT_FILE("part-?"),
+    FORMAT_FILE("f2"),        FORMAT_FILE("f4"),        FORMAT_FILE("f8"),
+    FORMAT_FILE("f2-big"),    FORMAT_FILE("f4-big"),    FORMAT_FILE("f8-big"),
+    FORMAT_FILE("bf16"),      FORMAT_FILE("bf16-big"),  FORMAT_FILE("chunked"),
+    FORMAT_FILE("gzip"),      FORMAT_FILE("userblock"), FORMAT_FILE("part-?"),
+    FORMAT_FILE("soft-link"),
 };
 enum { N_GOOD = sizeof good / sizeof *good };
 
@@ -163,6 +164,10 @@ static const refusal refusals[] = {
     {FORMAT_FILE("uint16"), NULL, {"uint16.h5", "type uint16;", "bfloat16"}},
     {FORMAT_FILE("no-rows"), NULL, {"no-rows.h5", "no rows"}},
     {FORMAT_FILE("lzf"), NULL, {"lzf.h5", "filter 32000", "lzf"}},
+    {FORMAT_FILE("external-link"), NULL, {"external-link.h5", "leads to nothing in this file"}},
+    {FORMAT_FILE("dangling-link"), NULL, {"dangling-link.h5", "leads to nothing in this file"}},
+    {FORMAT_FILE("external-storage"), NULL, {"external-storage.h5", "values in other files"}},
+    {FORMAT_FILE("virtual"), NULL, {"virtual.h5", "a view of other files", "h5repack"}},
 };
 enum { N_REFUSAL = sizeof refusals / sizeof *refusals };
 

@@ -2,6 +2,7 @@
  * ranks: 1 */
 #include "check_mpi.h"
 
+#include <orthant/par/alive.h>
 #include <orthant/par/signals.h>
 #include <orthant/par/watchdog.h>
 
@@ -148,6 +149,43 @@ START_TEST(the_watchdog_names_rank_and_phase)
 }
 END_TEST
 
+static void wait_for_others(void)
+{
+    orth_watchdog *watchdog = NULL;
+    orth_watchdog_start(0.4, 5, NULL, &watchdog);
+    /* Every call of MPI that ends is progress. */
+    for (int i = 0; i < 20; i++) {
+        orth_wait_begin();
+        pause_ms(40);
+        if (orth_wait_end(i) != i)
+            _exit(98);
+    }
+    orth_wait_begin();
+    pause_ms(450);
+    fprintf(stderr, "patient\n");
+    pause_ms(20000);
+}
+
+START_TEST(a_rank_that_waits_speaks_later_and_says_so)
+{
+    char text[1024];
+    setenv("OMPI_COMM_WORLD_LOCAL_RANK", "1", 1);
+    int status = child(wait_for_others, text, sizeof text);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), ORTH_STALLED);
+    ck_assert_ptr_eq(strstr(text, "patient\n"), text);
+    ck_assert_ptr_nonnull(strstr(text, "an unknown phase: it waits for other ranks; "));
+    /* Others of its node have said the same. */
+    setenv("OMPI_COMM_WORLD_LOCAL_RANK", "2", 1);
+    status = child(wait_for_others, text, sizeof text);
+    ck_assert_int_eq(WEXITSTATUS(status), ORTH_STALLED);
+    ck_assert_str_eq(text, "patient\n");
+    /* What hangs outside of MPI always speaks. */
+    status = child(hang, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "orthant: error: rank 5 on "));
+}
+END_TEST
+
 static void stopped(void)
 {
     orth_watchdog *watchdog = NULL;
@@ -200,6 +238,7 @@ static Suite *make(void)
     tcase_add_test(cases, a_full_file_is_an_error);
     tcase_add_test(cases, a_crash_names_rank_and_step);
     tcase_add_test(cases, the_watchdog_names_rank_and_phase);
+    tcase_add_test(cases, a_rank_that_waits_speaks_later_and_says_so);
     tcase_add_test(cases, a_suspended_process_does_not_age);
     tcase_add_test(cases, no_watchdog_for_no_limit);
     suite_add_tcase(suite, cases);

@@ -5,6 +5,8 @@
 #include <orthant/par/signals.h>
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <hdf5.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -191,6 +193,78 @@ START_TEST(a_limit_of_file_size)
 }
 END_TEST
 
+/* What is open: objects and identifiers of HDF5, file descriptors, and the numbers of the next
+ * handles of MPI, which are the lowest free ones. */
+typedef struct held {
+    int64_t objects;
+    int64_t lists;
+    int64_t spaces;
+    int64_t types;
+    int descriptors;
+    MPI_Fint communicator, request, info;
+} held;
+
+static held look(void)
+{
+    held now = {0};
+    MPI_Comm duplicate;
+    MPI_Request request;
+    MPI_Info info;
+    now.objects = H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL);
+    hsize_t members;
+    now.lists = H5Inmembers(H5I_GENPROP_LST, &members) < 0 ? -1 : (int64_t)members;
+    now.spaces = H5Inmembers(H5I_DATASPACE, &members) < 0 ? -1 : (int64_t)members;
+    now.types = H5Inmembers(H5I_DATATYPE, &members) < 0 ? -1 : (int64_t)members;
+    for (int fd = 0; fd < 1024; fd++)
+        now.descriptors += fcntl(fd, F_GETFD) >= 0;
+    MPI_Comm_dup(MPI_COMM_WORLD, &duplicate);
+    now.communicator = MPI_Comm_c2f(duplicate);
+    MPI_Comm_free(&duplicate);
+    MPI_Send_init(NULL, 0, MPI_BYTE, 0, 0, MPI_COMM_WORLD, &request);
+    now.request = MPI_Request_c2f(request);
+    MPI_Request_free(&request);
+    MPI_Info_create(&info);
+    now.info = MPI_Info_c2f(info);
+    MPI_Info_free(&info);
+    return now;
+}
+
+/* Written, verified, read, found damaged and failed to be written, many times. */
+static void use_everything(const char *run_dir, int64_t from, int64_t to)
+{
+    char path[512], *found = NULL;
+    for (int64_t step = from; step < to; step++) {
+        bool same = false;
+        ck_agree(write_step(run_dir, 1, ranks(), 37, 8, step, 2) == ORTH_OK);
+        step_path(path, sizeof path, run_dir, step);
+        ck_agree(read_step(path, 1, ranks(), 37, 8, step, true, &same) == ORTH_OK && same);
+        ck_agree(orth_checkpoint_find(run_dir, MPI_COMM_WORLD, true, &found) == ORTH_OK);
+        free(found);
+        MPI_Barrier(MPI_COMM_WORLD);
+        ck_agree(truncate(path, 20000) == 0);
+        ck_agree(orth_checkpoint_verify(path, MPI_COMM_WORLD, NULL) == ORTH_ERR_CORRUPT);
+        orth_error_clear();
+        ck_agree(write_step("/proc/self", 1, ranks(), 7, 3, 1, 1) == ORTH_ERR_STORAGE);
+        orth_error_clear();
+    }
+}
+
+START_TEST(nothing_stays_open)
+{
+    const char *run_dir = fresh_run_dir();
+    use_everything(run_dir, 1, 3);
+    held before = look();
+    use_everything(run_dir, 3, 13);
+    held after = look();
+    ck_agree(after.objects == 0);
+    ck_agree(after.lists == before.lists && after.spaces == before.spaces &&
+             after.types == before.types);
+    ck_agree(after.descriptors == before.descriptors);
+    ck_agree(after.communicator == before.communicator && after.request == before.request &&
+             after.info == before.info);
+}
+END_TEST
+
 static Suite *make(void)
 {
     orth_signals_setup();
@@ -204,6 +278,7 @@ static Suite *make(void)
     tcase_add_test(cases, the_newest_are_kept);
     tcase_add_test(cases, a_folder_that_cannot_be_written);
     tcase_add_test(cases, a_limit_of_file_size);
+    tcase_add_test(cases, nothing_stays_open);
     suite_add_tcase(suite, cases);
     return suite;
 }

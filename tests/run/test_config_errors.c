@@ -42,6 +42,8 @@ static const refused by_text[] = {
     {"data:\n  files: {a: b}\n", "line 2: data.files: a map is not allowed here"},
     {"data:\n  files: \"a\\0b\"\n", "line 2: a value holds a zero byte"},
     {"data:\n  files: \"a\\nb\"\n", "holds control characters"},
+    {"run:\n  \"dir\\0x\": out\n", "line 2: a key holds a zero byte"},
+    {"\"run\\e[2J\": {dir: out}\n", "line 1: unknown key 'run [2J'"},
     {"model:\n  n_latent: 10\n  k: 11\n", "line 3: model.k: 11 is out of range: larger than"},
     {"model:\n  n_latent: 10\n", "line 2: model.k: 32 is out of range: larger than"},
     {"model:\n  n_latent: 4294967296\n", "line 2: model.n_latent: '4294967296' is out of range"},

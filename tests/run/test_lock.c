@@ -137,6 +137,25 @@ START_TEST(an_empty_lock)
 }
 END_TEST
 
+/* Numbers that stand for a group of processes, or for none, name no holder. */
+START_TEST(a_damaged_lock)
+{
+    static const struct {
+        long pid;
+        const char *start;
+    } cases[] = {{0, "5"}, {-1, "5"}, {1L << 32, "5"}, {77, "five"}};
+    char host[128] = "";
+    gethostname(host, sizeof host - 1);
+    fresh();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        leave_lock(host, cases[i].pid, cases[i].start, "-", 5);
+        ck_agree(refused("another job is just taking this run directory"));
+        leave_lock(host, cases[i].pid, cases[i].start, "-", 90);
+        ck_agree(taken());
+    }
+}
+END_TEST
+
 START_TEST(another_ones_lock_is_not_released)
 {
     orth_lock *lock = NULL;
@@ -260,6 +279,7 @@ static Suite *make(void)
     tcase_add_test(cases, a_lock_of_a_dead_process);
     tcase_add_test(cases, a_lock_of_another_host);
     tcase_add_test(cases, an_empty_lock);
+    tcase_add_test(cases, a_damaged_lock);
     tcase_add_test(cases, another_ones_lock_is_not_released);
     tcase_add_test(cases, a_lock_that_another_took);
 #ifdef ORTH_FAULTS

@@ -1,4 +1,4 @@
-/* metrics.jsonl: lines, what is not finite, cutting back; the progress line; the time limit.
+/* metrics.jsonl: lines, what is not finite, cutting back; the progress line.
  * ranks: 1 */
 #include "check_mpi.h"
 
@@ -6,7 +6,6 @@
 #include <orthant/par/signals.h>
 #include <orthant/run/metrics.h>
 #include <orthant/run/progress.h>
-#include <orthant/run/time_limit.h>
 
 #include <jansson.h>
 #include <math.h>
@@ -140,15 +139,24 @@ START_TEST(cut_back_to_the_checkpoint)
         {LINE(10) LINE(20), 5, ""},
         {"{\"st", 5, ""},
         {"", 5, ""},
+        /* Damage before the end goes too, and nothing else with it. */
+        {LINE(10) "{\"step\":2" LINE(20) LINE(30) LINE(40), 30, LINE(10) LINE(30)},
+        {"x\n" LINE(10) "[1]\n{\"step\":-1}\n{\"loss\":1}\n" EVAL(10) "{", 10, LINE(10) EVAL(10)},
     };
     char text[4096];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         orth_metrics_file *file = NULL;
         put_file(cases[i].before);
         ck_assert_int_eq(orth_metrics_open(orth_check_folder(), cases[i].step, &file), ORTH_OK);
+        /* What is written next goes to the file that was cut. */
+        json_t *value = json_pack("{}");
+        ck_assert_int_eq(orth_metrics_write_object(file, 99, "eval", value), ORTH_OK);
+        json_decref(value);
         orth_metrics_close(file);
         get_file(text, sizeof text);
-        ck_assert_str_eq(text, cases[i].after);
+        size_t kept = strlen(cases[i].after);
+        ck_assert_int_eq(strncmp(text, cases[i].after, kept), 0);
+        ck_assert_str_eq(text + kept, EVAL(99));
     }
 }
 END_TEST
@@ -240,27 +248,32 @@ START_TEST(the_progress_line)
 }
 END_TEST
 
-START_TEST(the_time_limit)
+/* Records of roll-backs after the checkpoint's go, whatever their step says. */
+START_TEST(cut_back_before_a_rollback)
 {
-    orth_time_limit limit;
-    orth_time_limit_start(&limit, 100, 0, 0);
-    ck_assert(!orth_time_limit_reached(&limit, 1e12, false, 0));
-    /* A guess of 10 s for the checkpoint (1e9 bytes twice at 200 MB/s), 4 s a step. */
-    orth_time_limit_start(&limit, 100, 60, 1000000000);
-    orth_time_limit_step(&limit, 4);
-    orth_time_limit_step(&limit, 2);
-    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 17.5 - 0.1, false, 0));
-    ck_assert(orth_time_limit_reached(&limit, 100 + 60 - 1 - 17.5 + 0.1, false, 0));
-    /* What was measured replaces the guess, in both directions; the largest counts. */
-    orth_time_limit_checkpoint(&limit, 2);
-    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 7.5 - 0.1, false, 0));
-    orth_time_limit_checkpoint(&limit, 20);
-    orth_time_limit_checkpoint(&limit, 3);
-    ck_assert(!orth_time_limit_reached(&limit, 100 + 60 - 1 - 30 - 0.1, false, 0));
-    ck_assert(orth_time_limit_reached(&limit, 100 + 60 - 1 - 30 + 0.1, false, 0));
-    /* A limit shorter than a step is reached at once. */
-    orth_time_limit_start(&limit, 100, 1, 0);
-    ck_assert(orth_time_limit_reached(&limit, 100, false, 0));
+#define RECORD(number) "{\"step\":10,\"rollback\":{\"number\":" #number ",\"to\":10}}\n"
+    static const char all[] = LINE(9) LINE(10) RECORD(1) RECORD(2) LINE(11) LINE(12);
+    static const struct {
+        int64_t step, rollbacks;
+        const char *after;
+    } cases[] = {
+        {10, 0, LINE(9) LINE(10)},
+        {10, 1, LINE(9) LINE(10) RECORD(1)},
+        {10, 2, LINE(9) LINE(10) RECORD(1) RECORD(2)},
+        {11, 2, LINE(9) LINE(10) RECORD(1) RECORD(2) LINE(11)},
+        {9, 2, LINE(9)},
+    };
+    char text[4096];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        orth_metrics_file *file = NULL;
+        put_file(all);
+        ck_assert_int_eq(
+            orth_metrics_resume(orth_check_folder(), cases[i].step, cases[i].rollbacks, &file),
+            ORTH_OK);
+        orth_metrics_close(file);
+        get_file(text, sizeof text);
+        ck_assert_str_eq(text, cases[i].after);
+    }
 }
 END_TEST
 
@@ -272,13 +285,13 @@ static Suite *make(void)
     tcase_add_test(cases, a_line_reads_back_bit_for_bit);
     tcase_add_test(cases, other_objects);
     tcase_add_test(cases, cut_back_to_the_checkpoint);
+    tcase_add_test(cases, cut_back_before_a_rollback);
     tcase_add_test(cases, a_line_that_does_not_fit_is_taken_back);
 #ifdef ORTH_FAULTS
     tcase_add_test(cases, a_torn_line_goes_before_the_next);
 #endif
     tcase_add_test(cases, a_folder_that_is_missing);
     tcase_add_test(cases, the_progress_line);
-    tcase_add_test(cases, the_time_limit);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -46,7 +46,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-JobRequeue=1
+JobRequeue=0
 KillWait={kill_wait}
 SlurmdTimeout={slurmd_timeout}
 NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2

@@ -22,6 +22,38 @@ CHANGING = ("time", "tokens_per_s", "phase")
 SPREAD = ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1")
 
 
+SCALING_HEAD = ("threads n_latent batch ms/step tokens/s speed-up efficiency reduce "
+                "exchange").split()
+
+
+def scaling_rows(mode):
+    """The first columns of the table of jobs/scaling.sbatch at 1 and 2 nodes of one rank each."""
+    return [["1", "1", "1", "384", "256"],
+            ["2", "2", "1", "768" if mode == "dictionary" else "384",
+             "512" if mode == "batch" else "256"]]
+
+
+def check_scaling(case, rows, run_dirs, steps=20, left_out=4):
+    """The other columns, computed again from the metrics of the runs."""
+    rates = []
+    for row, run_dir in zip(rows, run_dirs, strict=True):
+        lines = support.metrics(run_dir)
+        case.assertEqual(len(lines), steps)
+        a, b = lines[left_out - 1], lines[-1]
+        seconds = b["time"] - a["time"]
+        rates.append((b["tokens"] - a["tokens"]) / seconds)
+        case.assertAlmostEqual(float(row[5]), 1000 * seconds / (steps - left_out), delta=0.06)
+        case.assertAlmostEqual(float(row[6]), rates[-1], delta=0.51)
+        speedup = rates[-1] * int(row[3]) / (rates[0] * int(rows[0][3]))
+        case.assertAlmostEqual(float(row[7]), speedup, delta=0.0051)
+        case.assertAlmostEqual(float(row[8].rstrip("%")),
+                               100 * speedup * int(rows[0][0]) / int(row[0]), delta=0.051)
+        for column, phase in ((9, "reduce"), (10, "exchange")):
+            share = (b["phase"][phase] - a["phase"][phase]) / seconds
+            case.assertAlmostEqual(float(row[column].rstrip("%")), 100 * share, delta=0.051)
+        case.assertFalse(os.path.exists(os.path.join(run_dir, "checkpoints")))
+
+
 def main():
     reason = cluster.missing()
     if reason:
@@ -41,8 +73,9 @@ class SlurmCase(support.Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        # Open MPI's shared memory takes two nodes of one host for one, and crashes.
         environment = {**support.ENVIRONMENT, "OMP_WAIT_POLICY": "passive",
-                       "ORTHANT": support.ORTHANT}
+                       "OMPI_MCA_btl": "tcp,self", "ORTHANT": support.ORTHANT}
         cls.cluster = cluster.Cluster(environment, **cls.options)
         cls.addClassCleanup(cls.cluster.stop)
         cls.cluster.start()

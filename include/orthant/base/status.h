@@ -23,7 +23,8 @@ typedef enum orth_status {
  * detects a failure words it, callers only pass the status on. Nothing is printed here; one rank
  * prints one line when all ranks have agreed (orth_agree, orth_report).
  *
- * The text reads "<what>: <why>; <what to do>", one line, without the "orthant: error:" prefix.
+ * The text reads "<what>: <why>; <what to do>", one line, without the "orthant: error:" prefix;
+ * control characters that it quotes become spaces.
  * Not collective. Returns `status`.
  */
 orth_status orth_fail(orth_status status, const char *format, ...)

@@ -19,6 +19,18 @@ typedef struct orth_lock orth_lock;
  */
 orth_status orth_lock_acquire(const char *run_dir, MPI_Comm comm, orth_lock **out);
 
+/** What a lock file says. */
+typedef struct orth_lock_holder {
+    char host[128];
+    long long pid;
+    unsigned long long start; ///< tells a process from a later one of the same number (clock ticks
+                              ///< since the machine started)
+    char job[64];             ///< "-" outside SLURM
+} orth_lock_holder;
+
+/** Read the text of a lock file. False, and *out unchanged, when it is none. Local. */
+bool orth_lock_parse(const char *text, orth_lock_holder *out);
+
 /** Whether another job took the lock over, as after a long suspension. Not collective; NULL: no. */
 bool orth_lock_lost(const orth_lock *lock);
 

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /** What one logged step has to say; the fields are the keys of a line of metrics.jsonl. */
 typedef struct orth_metrics {
@@ -32,9 +33,10 @@ typedef struct orth_metrics {
 typedef struct orth_metrics_file orth_metrics_file;
 
 /**
- * Open, making the file when it is missing, and cut it back: lines of steps after `step` and a last
- * line that was not finished go, so that a resumed run writes each step once (0 for a fresh start).
- * Cutting at the end of a line is one operation: killed before or after it, the file is whole.
+ * Open, making the file when it is missing, and cut it back: lines of steps after `step` and lines
+ * that are none of ours (unfinished, damaged) go, so that a resumed run writes each step once (0
+ * for a fresh start). Cutting at the end of a line is one operation, and so is the replacement of a
+ * file that is damaged before its end: killed before or after it, the file is whole.
  * ORTH_ERR_STORAGE. End with orth_metrics_close.
  */
 orth_status orth_metrics_open(const char *run_dir, int64_t step, orth_metrics_file **out);
@@ -57,6 +59,17 @@ struct json_t;
  * stays the caller's. Errors as orth_metrics_write. */
 orth_status orth_metrics_write_object(orth_metrics_file *file, int64_t step, const char *name,
                                       struct json_t *value);
+
+/** What of a metrics file is kept. */
+typedef struct orth_metrics_kept {
+    int64_t end;   ///< the end of the last line that is kept
+    int64_t lines; ///< how many are
+    int64_t bad;   ///< lines before that end that are none of ours
+} orth_metrics_kept;
+
+/** Read lines up to the first of a step after `step` or of a roll-back beyond `rollbacks`, and copy
+ * those that are kept to `copy` (NULL: nowhere). The caller asks both streams for errors. Local. */
+orth_metrics_kept orth_metrics_keep(FILE *lines, int64_t step, int64_t rollbacks, FILE *copy);
 
 /** Close. NULL is allowed. */
 void orth_metrics_close(orth_metrics_file *file);

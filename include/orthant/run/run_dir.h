@@ -10,11 +10,14 @@
 orth_status orth_path_format(char **out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** Whether `run_dir` is a folder where files can be written, or one can be made there: asked before
+ * data is read, and leaves nothing behind. Collective over `comm`; agreed. ORTH_ERR_STORAGE. */
+orth_status orth_run_dir_try(const char *run_dir, MPI_Comm comm);
+
 /**
  * Make `run_dir` (its parent must exist), `checkpoints` and `eval` in it as far as they are
- * missing, and try whether files can be written there, so that a wrong path is refused before
- * anything is read. Every rank must see the folder. Collective over `comm`; agreed.
- * ORTH_ERR_STORAGE.
+ * missing, and try whether files can be written there. Every rank must see the folder. Collective
+ * over `comm`; agreed. ORTH_ERR_STORAGE.
  */
 orth_status orth_run_dir_create(const char *run_dir, MPI_Comm comm);
 

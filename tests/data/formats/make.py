@@ -29,6 +29,24 @@ def bfloat16(data, order):
     return (data.astype("<f4").view("<u4") >> 16).astype(order + "u2")
 
 
+def elsewhere():
+    """Files whose values are said to lie in others, in every way that HDF5 has."""
+    with h5py.File(os.path.join(FOLDER, "external-link.h5"), "w") as file:
+        file["activations"] = h5py.ExternalLink("f4.h5", "activations")
+    with h5py.File(os.path.join(FOLDER, "soft-link.h5"), "w") as file:
+        file.create_dataset("hidden", data=values(0, 24).astype("<f4"), track_times=False)
+        file["activations"] = h5py.SoftLink("/hidden")
+    with h5py.File(os.path.join(FOLDER, "dangling-link.h5"), "w") as file:
+        file["activations"] = h5py.SoftLink("/nothing")
+    with h5py.File(os.path.join(FOLDER, "external-storage.h5"), "w") as file:
+        file.create_dataset("activations", (24, WIDTH), "<f4", external=[("f4.h5", 0, 24 * WIDTH * 4)],
+                            track_times=False)
+    layout = h5py.VirtualLayout((24, WIDTH), "<f4")
+    layout[:] = h5py.VirtualSource("f4.h5", "activations", (24, WIDTH))
+    with h5py.File(os.path.join(FOLDER, "virtual.h5"), "w") as file:
+        file.create_virtual_dataset("activations", layout)
+
+
 def main():
     table = values(0, 24)
     for kind in ("f2", "f4", "f8"):
@@ -57,6 +75,7 @@ def main():
     write("width-5", values(0, 24, 5).astype("<f4"))
     write("lzf", table.astype("<f4"), chunks=(24, 6), compression="lzf")  # h5py's own filter
     write("other-name", table.astype("<f4"), dataset="hidden")
+    elsewhere()
 
 
 if __name__ == "__main__":
