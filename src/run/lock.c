@@ -250,6 +250,8 @@ static orth_status create_lock(const char *path, int *out)
             unlink(path);
             close(file);
         }
+        if (orth_error_status() != ORTH_OK) /* no memory for a path */
+            return orth_error_status();
         if (file >= 0 || reason != EEXIST)
             return orth_fail(ORTH_ERR_STORAGE,
                              "%s: cannot create: %s; free space or use another run.dir", path,

@@ -20,6 +20,9 @@
  * Those that some points take: eio enospc edquot efbig erofs eacces enomem eagain (the operation
  * fails with it), short (a part is written or read), flip (a bit of the data changes), nan (a value
  * of the data becomes NaN). Each action taken is told on stderr: "orthant: fault: ...".
+ *
+ * tests/build/faults.py checks that every point that the sources visit is in the table and in a
+ * test, and that every fault that a run must survive or refuse has one (tests/faults.txt).
  */
 typedef enum orth_fault_effect {
     ORTH_FAULT_NONE,
