@@ -110,9 +110,11 @@ orthant_run() {
 }
 
 orthant_train() {
-    local status=0
+    local status starts=0
     while true; do
         status=0
+        # The program refuses a start after three that made no progress; SLURM counts by itself.
+        [[ -n $orthant_job ]] || export ORTHANT_RESTART_COUNT=$((starts++))
         orthant_run train "$@" || status=$?
         if ((status != 75)) || [[ -n $orthant_job || $orthant_stopped == yes ]]; then
             return "$status"

@@ -86,6 +86,7 @@ static const struct {
     {"metrics.open", ERRORS},
     {"metrics.read", ERRORS},
     {"metrics.restore", ERRORS},
+    {"memory.room", SHORT}, /* 1 MiB */
     {"prepare.data", 0},
     {"run_dir.create", ERRORS},
     {"run_dir.log", ERRORS},
@@ -137,7 +138,7 @@ static int own_rank;
 
 static orth_status refuse(const char *text, const char *why)
 {
-    char names[1024] = "";
+    char names[2048] = "";
     size_t used = 0;
     for (int i = 0; i < POINTS && used < sizeof names; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, " %s", points[i].name);

@@ -1,5 +1,7 @@
 #include <orthant/base/log.h>
 
+#include <orthant/base/status.h>
+
 #include <stdarg.h>
 
 static bool log_speaks = true;
@@ -21,6 +23,7 @@ static void log_line(FILE *out, const char *kind, const char *format, va_list ar
 {
     char text[4096];
     vsnprintf(text, sizeof text, format, arguments);
+    orth_one_line(text);
     fprintf(out, "orthant: %s%s\n", kind, text);
     fflush(out);
 }

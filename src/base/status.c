@@ -6,6 +6,13 @@
 static char error_text[4096];
 static orth_status error_status = ORTH_OK;
 
+void orth_one_line(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if (*c < 0x20 || *c == 0x7F)
+            *c = ' ';
+}
+
 orth_status orth_fail(orth_status status, const char *format, ...)
 {
     if (error_status != ORTH_OK)
@@ -14,10 +21,7 @@ orth_status orth_fail(orth_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(error_text, sizeof error_text, format, arguments);
     va_end(arguments);
-    /* One line, and nothing in it that a terminal would obey: names and values may be foreign. */
-    for (char *c = error_text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            *c = ' ';
+    orth_one_line(error_text);
     error_status = status;
     return status;
 }

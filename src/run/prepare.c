@@ -8,6 +8,7 @@
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/memory_room.h>
 #include <orthant/run/plan.h>
 #include <orthant/run/restarts.h>
 #include <orthant/run/run_dir.h>
@@ -103,7 +104,7 @@ static orth_status open_run_dir(orth_trainer *t, MPI_Comm world)
 
 /* The encoder, and what a rank will take at most, as `orthant plan` tells it. How much top-AFA
  * selects is not known yet: half of the latents, as after a usual initialisation. */
-static void describe_memory(const orth_trainer *t, char *out, size_t size)
+static double describe_memory(const orth_trainer *t, char *out, size_t size)
 {
     const orth_recipe *r = &t->config.recipe;
     bool fixed = r->selection != ORTH_SELECT_TOPAFA;
@@ -119,23 +120,25 @@ static void describe_memory(const orth_trainer *t, char *out, size_t size)
         .most_entries = entries,
         .program = (double)orth_peak_memory()};
     out[0] = '\0';
-    if (orth_plan_memory_of(&problem, t->grid.n_group, t->grid.n_shard, &memory) == ORTH_OK)
-        snprintf(out, size, ", encode %s; memory of a rank at most about %.0f MiB%s",
-                 orth_encode_names[memory.encode], memory.most / 1048576.0,
-                 fixed ? "" : " at a density of 50 %");
-    else
+    if (orth_plan_memory_of(&problem, t->grid.n_group, t->grid.n_shard, &memory) != ORTH_OK) {
         orth_error_clear();
+        return 0.0;
+    }
+    snprintf(out, size, ", encode %s; memory of a rank at most about %.0f MiB%s",
+             orth_encode_names[memory.encode], memory.most / 1048576.0,
+             fixed ? "" : " at a density of 50 %");
+    return memory.most;
 }
 
 /* What every trainer of its kind would announce first. */
-static void announce(const orth_trainer *t)
+static orth_status announce(const orth_trainer *t)
 {
     const orth_recipe *r = &t->sae.recipe;
     int usable;
     char core[200];
     orth_blas_core_describe(core, sizeof core);
     char memory[128];
-    describe_memory(t, memory, sizeof memory);
+    double bytes = describe_memory(t, memory, sizeof memory);
     orth_log_info("%s, %lld latents of %lld values, batch %lld, %lld steps; grid %d x %d (groups x "
                   "shards), %d thread%s a rank, kernels %s%s%s%s",
                   orth_selection_names[r->selection], (long long)r->n_latent,
@@ -143,6 +146,7 @@ static void announce(const orth_trainer *t)
                   t->grid.n_group, t->grid.n_shard, orth_threads_count(),
                   orth_threads_count() == 1 ? "" : "s", orth_kernels_reason(&usable),
                   core[0] ? ", BLAS " : "", core, memory);
+    return orth_memory_room_check(bytes, t->grid.world);
 }
 
 void orth_trainer_describe(const orth_trainer *t, orth_checkpoint_info *info)
@@ -238,7 +242,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     ORTH_TRY(orth_agree(world, orth_trainer_steps(config, orth_dataset_rows(t->dataset),
                                                   t->sae.recipe.batch, &t->steps)));
     ORTH_TRY(orth_agree(world, orth_config_text(&t->config, &t->config_text)));
-    announce(t);
+    ORTH_TRY(announce(t));
     ORTH_TRY(orth_trainer_start(t, resume));
     orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     if (t->sae.step < t->steps)

@@ -1,5 +1,5 @@
 # Signals, crashes and kills at exact places of a run; clocks that jump; ranks that differ.
-# timeout: 300
+# timeout: 600
 """FAULTS 4, 6, 8, 13, 19, 31, 32, 52, 55 and 56, by fault injection where the place matters. Needs
 a program with fault injection (the dev presets)."""
 import os
@@ -151,10 +151,13 @@ class Files(Case):
             result = run(["train", os.path.join(odd, "c.yaml"), "--resume",
                           os.path.join(odd, "m.h5"), "--set", "run.steps=7"], ranks)
             self.check_success(result)
+            told = [line for line in result.lines if "resuming from" in line]
+            self.assertRegex(told[0], "odd-.*m.h5: step 6 of 7.*the continuation is")
             self.assertEqual(support.steps(self.run_dir), [6, 7])
             # and an error that names it is still one line
             result = run(["train", self.config(), "--resume", os.path.join(odd, "no.h5")], ranks)
             self.check_failure(result, 2, "no such checkpoint")
+            self.assertNotIn("\x01", result.stderr)
 
 
 class Ranks(Case):

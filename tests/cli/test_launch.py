@@ -113,6 +113,17 @@ class Launch(unittest.TestCase):
         result = run([ORTHANT, "info", DATA], extra={"OMP_NUM_THREADS": str(processors)})
         self.assertEqual((result.returncode, result.stderr), (0, ""))
 
+    def test_threads_on_one_core(self):
+        """Fault 50: all threads bound to one core, while others stay idle."""
+        processors = sorted(os.sched_getaffinity(0))
+        if len(processors) < 2:
+            self.skipTest("there is one processor")
+        bound = ["taskset", "-c", str(processors[1]), ORTHANT, "info", DATA]
+        result = run(bound, extra={"OMP_NUM_THREADS": "2"})
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stderr, "orthant: warning: ranks of 2 threads are bound to 1 core "
+                                        "each and [0-9]+ cores? of the node stay idle; use .*PE=")
+
     def test_tasks_that_mpi_did_not_join(self):
         """Fault 49: N processes that each see one rank. The first speaks, all return 7."""
         step = {"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4",

@@ -71,6 +71,28 @@ class Ends(slurm_case.SlurmCase):
         self.cluster.wait_for(lambda: not self.ranks(job), "end of the ranks")
 
 
+class Limits(slurm_case.SlurmCase):
+    def test_end_known(self):
+        """Without a signal in time, the program stops by the end of the job that it was told."""
+        job = self.submit("train.sbatch", self.config(run__steps=10**6, log__every=100),
+                          options=(*slurm_case.SPREAD, "--time=1", "--signal=USR2@1"))
+        self.check_requeued(job, timeout=180)
+        stopped = support.steps(self.path("run"))[-1]
+        self.config(run__steps=stopped + 10)
+        self.release(job)
+        self.check_ended(job, restarts=1)
+        self.assertEqual(support.steps(self.path("run"))[-1], stopped + 10)
+
+    def test_no_progress(self):
+        """A job that comes back three times to the step where it was is not requeued again."""
+        job = self.submit("train.sbatch", self.config(), ORTHANT_FAULT="prepare.data:1:usr1")
+        for restarts in (1, 2, 3):
+            self.check_requeued(job, restarts)
+            self.release(job)
+        self.check_ended(job, "FAILED", 7, restarts=3)
+        self.assertEqual(self.log(job).count("orthant: error:"), 1, self.log(job))
+
+
 class Stand(slurm_case.SlurmCase):
     """A small program in Orthant's place: instants that the real one cannot be held at."""
 

@@ -54,10 +54,12 @@ class WithoutSlurm(support.Case):
         return path
 
     def test_until_done(self):
-        program = self.stand_in('echo "$*" >>starts; (($(wc -l <starts) < 3)) && exit 75; exit 0')
+        program = self.stand_in('echo "$ORTHANT_RESTART_COUNT $*" >>starts\n'
+                                "(($(wc -l <starts) < 3)) && exit 75; exit 0")
         self.run_script("train.sbatch", "a.yaml", "--set", "x=y", ranks=1, ORTHANT=program)
         with open(self.path("starts")) as file:
-            self.assertEqual(file.read().splitlines(), ["train a.yaml --set x=y"] * 3)
+            self.assertEqual(file.read().splitlines(),
+                             [f"{count} train a.yaml --set x=y" for count in range(3)])
 
     def test_stopped(self):
         """A signal for the script, or Ctrl-C in its terminal, stops the ranks with a checkpoint;
@@ -66,7 +68,7 @@ class WithoutSlurm(support.Case):
             with self.subTest(signal=number.name):
                 run_dir = f"run-{number.name}"
                 process = self.start("train.sbatch", self.config(run_dir, run__steps=10**6))
-                        while True:
+                while True:
                     self.assertIsNone(process.poll(), self.said())
                     try:
                         if support.metrics(self.path(run_dir, "metrics.jsonl"), torn=True):

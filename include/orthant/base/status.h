@@ -30,6 +30,9 @@ typedef enum orth_status {
 orth_status orth_fail(orth_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** Make one line of a text that may quote anything, as a path: control characters become blanks. */
+void orth_one_line(char *text);
+
 /** The recorded error text of this rank, "" when there is none. Valid until the next record. */
 const char *orth_error_text(void);
 
