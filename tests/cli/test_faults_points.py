@@ -34,7 +34,7 @@ STOPS = [
     ("lock.write:1:enospc", 4, ["lock", "No space left"]),
     ("lock.write:1:short", 4, ["lock", "No space left"]),
     ("run_dir.make:1:eacces", 4, ["run", "make the folder", "Permission denied"]),
-    ("run_dir.try:2:edquot", 4, ["checkpoints", "quota"]),
+    ("run_dir.try:3:edquot", 4, ["checkpoints", "quota"]),
     ("run_dir.log:1:eacces", 4, ["orthant.log", "Permission denied"]),
     ("run_dir.create:1:enospc", 4, ["config.yaml", "create", "No space left"]),
     ("run_dir.write:1:enospc", 4, ["config.yaml", "write", "No space left"]),
