@@ -137,9 +137,10 @@ static orth_status init_gao(orth_sae *sae, const orth_sample *sample)
 {
     double *median = NULL;
     uniform_rows(sae, 1.0 / sqrt((double)sae->d_model));
-    ORTH_TRY(
-        orth_agree(sae->grid->world, ORTH_ALLOCATE(sae->d_model, "geometric median", &median)));
-    orth_status status = orth_sample_median(sample, median);
+    orth_status status =
+        orth_agree(sae->grid->world, ORTH_ALLOCATE(sae->d_model, "geometric median", &median));
+    if (status == ORTH_OK)
+        status = orth_sample_median(sample, median);
     for (int64_t j = 0; status == ORTH_OK && j < sae->d_model; j++)
         sae->weights.b_dec[j] = (float)median[j];
     orth_free(median);
@@ -158,11 +159,14 @@ orth_status orth_init_random(orth_sae *sae, const orth_sample *sample)
 static orth_status sample_variance(const orth_sample *sample, double *variance)
 {
     double *mean = NULL;
-    ORTH_TRY(orth_agree(sample->comm, ORTH_ALLOCATE(sample->d_model, "sample mean", &mean)));
-    orth_status status = orth_sample_mean(sample, mean);
+    orth_status status =
+        orth_agree(sample->comm, ORTH_ALLOCATE(sample->d_model, "sample mean", &mean));
+    if (status == ORTH_OK)
+        status = orth_sample_mean(sample, mean);
     if (status == ORTH_OK)
         status = orth_sample_mean_square(sample, mean, variance);
-    *variance /= (double)sample->d_model;
+    if (status == ORTH_OK)
+        *variance /= (double)sample->d_model;
     orth_free(mean);
     return status;
 }

@@ -34,7 +34,12 @@ static orth_status sum_rows(const orth_sample *sample, row_function add, const d
     int64_t first = sample->own.begin / ORTH_SAMPLE_CHUNK;
     int64_t own = chunk_count(orth_range_size(sample->own));
     double *parts = NULL;
-    ORTH_TRY(orth_agree(sample->comm, ORTH_ALLOCATE(n_chunk * m, "sample sums", &parts)));
+    orth_status status =
+        orth_agree(sample->comm, ORTH_ALLOCATE(n_chunk * m, "sample sums", &parts));
+    if (status != ORTH_OK) {
+        orth_free(parts);
+        return status;
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < own; c++) {
         int64_t end = (c + 1) * ORTH_SAMPLE_CHUNK, rows = orth_range_size(sample->own);
@@ -42,7 +47,7 @@ static orth_status sum_rows(const orth_sample *sample, row_function add, const d
             if (sample->valid[i])
                 add(sample->x + i * d, d, centre, parts + (first + c) * m);
     }
-    orth_status status = orth_allreduce(parts, n_chunk * m, MPI_DOUBLE, MPI_SUM, sample->comm);
+    status = orth_allreduce(parts, n_chunk * m, MPI_DOUBLE, MPI_SUM, sample->comm);
     memset(sums, 0, (size_t)m * sizeof *sums);
     for (int64_t c = 0; c < n_chunk; c++)
         for (int64_t j = 0; j < m; j++)
@@ -120,9 +125,10 @@ static orth_status iterate(const orth_sample *sample, double *sums, double *medi
 orth_status orth_sample_median(const orth_sample *sample, double *median)
 {
     double *sums = NULL;
-    ORTH_TRY(
-        orth_agree(sample->comm, ORTH_ALLOCATE(sample->d_model + 2, "geometric median", &sums)));
-    orth_status status = iterate(sample, sums, median);
+    orth_status status =
+        orth_agree(sample->comm, ORTH_ALLOCATE(sample->d_model + 2, "geometric median", &sums));
+    if (status == ORTH_OK)
+        status = iterate(sample, sums, median);
     orth_free(sums);
     return status;
 }
