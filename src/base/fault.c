@@ -216,8 +216,9 @@ static orth_fault_effect act(const fault *found, long visit)
         kill(getpid(), number);
     else if (effect == ORTH_FAULT_NONE && number < 0)
         nanosleep(&(struct timespec){.tv_nsec = SLOW_NS}, NULL);
-    while (effect == ORTH_FAULT_NONE && number == 0)
-        pause();
+    else if (effect == ORTH_FAULT_NONE)
+        for (;;)
+            pause();
     return effect;
 }
 

@@ -275,11 +275,10 @@ void orth_lock_renew(orth_lock *lock)
 {
     struct stat now;
     bool seen = !orth_fault_fails("lock.renew") && stat(lock->path, &now) == 0;
-    if (seen ? now.st_ino != lock->own.st_ino : errno == ENOENT)
-        atomic_store(&lock->lost, true);
-    else if (seen && futimens(lock->file, NULL) == 0)
+    bool gone = seen ? now.st_ino != lock->own.st_ino : errno == ENOENT;
+    if (!gone && seen && futimens(lock->file, NULL) == 0)
         lock->renewed = orth_now();
-    else if (orth_now() - lock->renewed > STALE_SECONDS)
+    if (gone || orth_now() - lock->renewed > STALE_SECONDS)
         atomic_store(&lock->lost, true);
 }
 

@@ -112,8 +112,8 @@ static orth_status blame_gradient(const orth_sae *sae, orth_workspace *w,
     int64_t latent = INT64_MAX;
     out->token = INT64_MAX;
     for (int b = 0; b < w->n_branch; b++)
-        ORTH_TRY(
-            weigh_branch(sae, w, w->bounds + b, finite ? sqrt(FLT_MAX) : FLT_MAX, &out->token));
+        ORTH_TRY(weigh_branch(sae, w, w->bounds + b, finite ? sqrt((double)FLT_MAX) : FLT_MAX,
+                              &out->token));
     ORTH_TRY(lowest(sae, &out->token));
     for (int64_t i = sae->part.end - 1; i >= sae->part.begin; i--)
         if (!isfinite(w->learner.square[i - sae->own.begin]))

@@ -218,7 +218,7 @@ static void inject(const orth_sae *sae, orth_workspace *w, orth_step_failure wha
 static bool gradient_fits(const orth_recipe *recipe, double norm)
 {
     double clipped = recipe->clip > 0.0 ? fmin(norm, recipe->clip) : norm;
-    return isfinite(norm) && clipped < sqrt(FLT_MAX);
+    return isfinite(norm) && clipped < sqrt((double)FLT_MAX);
 }
 
 orth_status orth_step(orth_sae *sae, orth_workspace *w, const orth_step_options *options,
