@@ -215,6 +215,22 @@ class Lost(slurm_case.SlurmCase):
         self.check_ended(job, restarts=1)
         self.check_undisturbed("run", expected)
 
+    def test_node_crashed(self):
+        """A node whose connections break at once: SLURM requeues the job when it misses the node."""
+        expected = self.undisturbed()
+        job = self.submit("train.sbatch", self.config(checkpoint__every=10))
+        held = self.hold(job, "run")
+        crashed = self.node_processes(job, "node2")
+        self.cluster.daemons["node2"].kill()
+        cluster.kill(crashed)
+        self.cluster.daemons["node2"].wait()
+        cluster.kill([pid for pid, node in held.items() if node == "node1"], signal.SIGCONT)
+        self.check_requeued(job, timeout=120)
+        self.revive("node2")
+        self.release(job)
+        self.check_ended(job, restarts=1)
+        self.check_undisturbed("run", expected)
+
     def test_killed_preemption(self):
         """No grace: SLURM ends the job and requeues it by itself; KillWait is all the time there
         is for a checkpoint."""
