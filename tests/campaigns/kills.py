@@ -108,7 +108,7 @@ class Folder:
         try:
             with h5py.File(path) as file:  # HDF5 writes the head of the file when it is closed
                 return STAGES[2 if "checksum/config" in file else 1]
-        except OSError:
+        except (OSError, KeyError, RuntimeError):  # as h5py words damage: the close had begun
             return STAGES[1]
 
 
