@@ -3,7 +3,7 @@
 #
 #   orthant_run VERB ...     one start on all ranks; returns its exit code
 #   orthant_train ...        `train`: one start in a job; without SLURM again and again until it is done
-#   orthant_leave CODE       the end of a script: 75 puts the job back into the queue
+#   orthant_leave CODE       the end of a script: 75 and 76 put the job back into the queue
 #
 # In a job, srun starts what the allocation says. Without SLURM it is mpirun on this machine:
 #   ORTHANT_RANKS     ranks (default: one for each NUMA domain)
@@ -109,23 +109,29 @@ orthant_run() {
     return "$status"
 }
 
+# orthant_goes_on CODE: 75 is a stop with a checkpoint, 76 a run that stood still (run.watchdog). The
+# program itself refuses a start after three that made no progress.
+orthant_goes_on() {
+    (($1 == 75 || $1 == 76))
+}
+
 orthant_train() {
     local status starts=0
     while true; do
         status=0
-        # The program refuses a start after three that made no progress; SLURM counts by itself.
+        # For the program's count of starts without progress; in a job SLURM counts.
         [[ -n $orthant_job ]] || export ORTHANT_RESTART_COUNT=$((starts++))
         orthant_run train "$@" || status=$?
-        if ((status != 75)) || [[ -n $orthant_job || $orthant_stopped == yes ]]; then
+        if ! orthant_goes_on "$status" || [[ -n $orthant_job || $orthant_stopped == yes ]]; then
             return "$status"
         fi
-        echo "orthant: stopped early with a checkpoint: going on"
+        echo "orthant: exit code $status: going on from the newest checkpoint"
     done
 }
 
 orthant_leave() {
-    if (($1 == 75)) && [[ -n $orthant_job ]]; then
-        echo "orthant: stopped early with a checkpoint: job $orthant_job goes back into the queue"
+    if orthant_goes_on "$1" && [[ -n $orthant_job ]]; then
+        echo "orthant: exit code $1: job $orthant_job goes back into the queue"
         if scontrol requeue "$orthant_job"; then
             exit 0
         fi

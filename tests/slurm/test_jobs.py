@@ -20,7 +20,7 @@ class Jobs(slurm_case.SlurmCase):
         self.assertEqual(len(stopped), 1)
         self.assertGreaterEqual(stopped[0], slurm_case.PAUSE)
         self.assertLess(stopped[0], slurm_case.STEPS)
-        self.assertIn(f"stopped early with a checkpoint: job {job} goes back", self.log(job))
+        self.assertIn(f"exit code 75: job {job} goes back", self.log(job))
         self.release(job)
         self.check_ended(job, restarts=1)
         self.check_undisturbed("run", expected)

@@ -50,7 +50,7 @@ class Ends(slurm_case.SlurmCase):
         self.check_undisturbed("run", expected)
 
     def test_failures(self):
-        """Any exit code but 75 ends the job, and is the job's."""
+        """Any exit code but 75 and 76 ends the job, and is the job's."""
         for code, keys in ((2, {"model__k": 4000}), (3, {"data__files": self.path("none.h5")}),
                            (4, {"run__dir": self.path("no", "folder")})):
             with self.subTest(code=code):
@@ -82,6 +82,20 @@ class Limits(slurm_case.SlurmCase):
         self.release(job)
         self.check_ended(job, restarts=1)
         self.assertEqual(support.steps(self.path("run"))[-1], stopped + 10)
+
+    def test_hanging_rank(self):
+        """The watchdog's end is followed by another start, from the newest checkpoint."""
+        expected = self.undisturbed()
+        hang = slurm_case.STEPS // 2 + 5  # more steps than the second start makes
+        every = slurm_case.STEPS // 10
+        job = self.submit("train.sbatch", self.config(run__watchdog="00:00:05",
+                                                      checkpoint__every=every),
+                          ORTHANT_FAULT=f"step.begin:{hang}:hang@1")
+        self.check_requeued(job)
+        self.assertRegex(self.log(job), r"(?m)^orthant: error: rank 1 on .*: no progress for 5 s in")
+        self.release(job)
+        self.check_ended(job, restarts=1)
+        self.check_undisturbed("run", expected)
 
     def test_no_progress(self):
         """A job that comes back three times to the step where it was is not requeued again."""
