@@ -26,7 +26,8 @@ enum {
     RENEW_SECONDS = 30,
     STALE_SECONDS = 600,
     /* A lock without content is being written right now, or its writer died at that instant. */
-    EMPTY_SECONDS = 60
+    EMPTY_SECONDS = 60,
+    MOST_ATTEMPTS = 4
 };
 
 struct orth_lock {
@@ -257,11 +258,17 @@ static orth_status create_lock(const char *path, int *out)
                              "%s: cannot create: %s; free space or use another run.dir", path,
                              strerror(reason));
         struct stat info;
-        if (stat(path, &info) != 0)
-            continue;
+        if (stat(path, &info) != 0) {
+            if (attempt < MOST_ATTEMPTS)
+                continue;
+            return orth_fail(ORTH_ERR_STORAGE,
+                             "%s: cannot be looked at: %s; remove it, or use another run.dir", path,
+                             strerror(errno));
+        }
         orth_lock_holder other;
         bool known = read_holder(path, &other);
-        const char *why = attempt < 4 ? stale_reason(path, &info, known ? &other : NULL) : NULL;
+        const char *why =
+            attempt < MOST_ATTEMPTS ? stale_reason(path, &info, known ? &other : NULL) : NULL;
         if (!why)
             return refuse(path, &info, known ? &other : NULL);
         orth_log_info("%s: removed a lock that was left over (%s)", path, why);

@@ -156,6 +156,20 @@ START_TEST(a_damaged_lock)
 }
 END_TEST
 
+/* The storage says that there is a lock, and that there is none. */
+START_TEST(a_lock_that_leads_nowhere)
+{
+    orth_lock *lock = NULL;
+    fresh();
+    if (rank_of() == 0 && symlink("nowhere", lock_path) != 0)
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    ck_agree(orth_lock_acquire(run_dir, MPI_COMM_WORLD, &lock) == ORTH_ERR_STORAGE);
+    ck_agree(rank_of() != 0 || strstr(orth_error_text(), "cannot be looked at: No such file"));
+    ck_agree(!lock);
+    orth_error_clear();
+}
+END_TEST
+
 START_TEST(another_ones_lock_is_not_released)
 {
     orth_lock *lock = NULL;
@@ -280,6 +294,7 @@ static Suite *make(void)
     tcase_add_test(cases, a_lock_of_another_host);
     tcase_add_test(cases, an_empty_lock);
     tcase_add_test(cases, a_damaged_lock);
+    tcase_add_test(cases, a_lock_that_leads_nowhere);
     tcase_add_test(cases, another_ones_lock_is_not_released);
     tcase_add_test(cases, a_lock_that_another_took);
 #ifdef ORTH_FAULTS
