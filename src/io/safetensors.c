@@ -152,7 +152,7 @@ static orth_status read_tensor(const header *h, const char *name, const json_t *
                                orth_tensor *tensor)
 {
     int64_t bytes = 0;
-    tensor->name = strdup(name);
+    tensor->name = orth_strdup(name);
     if (!tensor->name)
         return orth_fail(ORTH_ERR_ENVIRONMENT, "%.1000s: out of memory for its table; free memory",
                          h->path);

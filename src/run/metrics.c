@@ -187,9 +187,9 @@ static orth_status append_line(orth_metrics_file *file, char *text)
     if (written >= 0)
         errno = ENOSPC;
     orth_status status = refuse(file, "write");
+    /* If this fails too, before the next line or at the next opening. */
     if (before >= 0 && written > 0)
-        take_back(file,
-                  before); /* if this fails too, before the next line or at the next opening */
+        take_back(file, before);
     return status;
 }
 
