@@ -4,20 +4,12 @@
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/local_rank.h>
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The value of the first variable that is set, NULL when none is. */
-static const char *first_set(const char *const *names, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (getenv(names[i]))
-            return getenv(names[i]);
-    return NULL;
-}
 
 /* The rank that the launcher gave this process, as text; NULL without a launcher. */
 static const char *launched_rank(void)
@@ -25,15 +17,16 @@ static const char *launched_rank(void)
     /* The innermost launcher first: under mpirun inside a job SLURM_PROCID is the job script's. */
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
                                         "SLURM_PROCID"};
-    return first_set(names, sizeof names / sizeof *names);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]))
+            return getenv(names[i]);
+    return NULL;
 }
 
 bool orth_launch_first_of_node(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID",
-                                        "SLURM_LOCALID"};
-    const char *rank = first_set(names, sizeof names / sizeof *names);
-    return rank ? strtol(rank, NULL, 10) == 0 : orth_launch_first();
+    int rank = orth_local_rank();
+    return rank >= 0 ? rank == 0 : orth_launch_first();
 }
 
 int orth_launch_rank(void)
