@@ -99,7 +99,7 @@ static orth_status show_checkpoint(const char *path, bool verify, MPI_Comm world
     orth_checkpoint_info_free(&info);
     if (!verify)
         return ORTH_OK;
-    ORTH_TRY(orth_checkpoint_verify(path, world, NULL));
+    ORTH_TRY(orth_checkpoint_verify(path, world));
     orth_info_line(speaks, "checksums", "all are right");
     return ORTH_OK;
 }

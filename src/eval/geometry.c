@@ -4,6 +4,7 @@
 #include <orthant/kern/gram.h>
 #include <orthant/kern/norm.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 
 #include <math.h>
@@ -15,7 +16,6 @@ enum { BLOCK_ROWS = 1024 };
 
 typedef struct survey {
     const orth_sae *sae;
-    orth_watchdog *watchdog;
     int64_t blocks; ///< of the largest shard
     float *visitor; ///< (BLOCK_ROWS, d) a block of another shard
     orth_gram_tiles tiles;
@@ -45,7 +45,7 @@ static void add_own(survey *s)
             continue;
         orth_gram_add(W, rows.end, W + rows.begin * d, orth_range_size(rows), d, rows.begin,
                       sae->grid->group_index, sae->grid->n_group, &s->tiles, &s->gram);
-        orth_watchdog_beat(s->watchdog);
+        orth_alive();
     }
 }
 
@@ -90,7 +90,7 @@ static orth_status add_other(survey *s, int offset)
             orth_gram_add(sae->weights.W_dec, own_rows, s->visitor + (begin - rows.begin) * d,
                           rows.end - begin, d, own_rows, grid->group_index, grid->n_group,
                           &s->tiles, &s->gram);
-        orth_watchdog_beat(s->watchdog);
+        orth_alive();
     }
     return ORTH_OK;
 }
@@ -130,14 +130,11 @@ static orth_status add_pairs(survey *s, double *sums, orth_coherence *out)
     return ORTH_OK;
 }
 
-orth_status orth_coherence_measure(const orth_sae *sae, orth_watchdog *watchdog,
-                                   orth_coherence *out)
+orth_status orth_coherence_measure(const orth_sae *sae, orth_coherence *out)
 {
     int64_t largest = orth_partition_largest(sae->recipe.n_latent, sae->grid->n_shard);
-    survey s = {.sae = sae,
-                .watchdog = watchdog,
-                .blocks = orth_partition_largest(largest, BLOCK_ROWS),
-                .gram = ORTH_GRAM_NONE};
+    survey s = {
+        .sae = sae, .blocks = orth_partition_largest(largest, BLOCK_ROWS), .gram = ORTH_GRAM_NONE};
     double *sums = NULL;
     if (sae->recipe.n_latent < 2) {
         *out = (orth_coherence){0};

@@ -3,6 +3,7 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/alive.h>
+#include <orthant/par/local_rank.h>
 
 #include <errno.h>
 #include <math.h>
@@ -35,7 +36,7 @@ struct orth_watchdog {
     double seconds;
     double tick;
     int rank;
-    int local_rank; ///< among those of its node, 0 where it is not known
+    int local_rank; ///< -1: not known
     char host[128];
     const orth_phase_timer *timer;
 };
@@ -119,16 +120,6 @@ static int start_thread(orth_watchdog *watchdog)
     return failed;
 }
 
-static int local_rank(void)
-{
-    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID",
-                                        "SLURM_LOCALID"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i]))
-            return atoi(getenv(names[i]));
-    return 0;
-}
-
 orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer *timer,
                                 orth_watchdog **out)
 {
@@ -140,7 +131,7 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
     watchdog->seconds = seconds;
     watchdog->tick = fmin(seconds / TICKS, LONGEST_TICK);
     watchdog->rank = rank;
-    watchdog->local_rank = local_rank();
+    watchdog->local_rank = orth_local_rank();
     watchdog->timer = timer;
     gethostname(watchdog->host, sizeof watchdog->host - 1);
     int failed = start_thread(watchdog);
@@ -154,12 +145,6 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
     }
     *out = watchdog;
     return ORTH_OK;
-}
-
-void orth_watchdog_beat(orth_watchdog *watchdog)
-{
-    if (watchdog)
-        orth_alive();
 }
 
 void orth_watchdog_stop(orth_watchdog *watchdog)

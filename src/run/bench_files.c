@@ -233,7 +233,7 @@ static orth_status time_checkpoint(orth_sae *sae, const char *folder, bool verif
     double since;
     sae->step++;
     ORTH_TRY(orth_bench_begin(sae->grid->world, &since));
-    ORTH_TRY(orth_checkpoint_write(folder, sae, &info, verify, 1, NULL));
+    ORTH_TRY(orth_checkpoint_write(folder, sae, &info, verify, 1));
     return orth_bench_end(sae->grid->world, since, seconds);
 }
 

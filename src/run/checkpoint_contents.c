@@ -5,6 +5,7 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 
 #include <stdio.h>
@@ -198,8 +199,7 @@ static void list_all(const orth_sae *sae, const orth_checkpoint_info *info, smal
 }
 
 orth_status orth_checkpoint_write_contents(orth_h5_file *file, const orth_sae *sae,
-                                           const orth_checkpoint_info *info,
-                                           orth_watchdog *watchdog)
+                                           const orth_checkpoint_info *info)
 {
     orth_checkpoint_table table;
     small_values values;
@@ -216,7 +216,7 @@ orth_status orth_checkpoint_write_contents(orth_h5_file *file, const orth_sae *s
     for (int i = 0; status == ORTH_OK && i < table.count; i++) {
         t.array = &table.items[i];
         status = write_array(file, &t);
-        orth_watchdog_beat(watchdog);
+        orth_alive();
     }
     orth_free(t.gather);
     orth_free(t.unit_checksums);

@@ -162,7 +162,7 @@ static orth_status try_one(search *s, const char *path, bool *usable)
     orth_status status = orth_checkpoint_probe(path, s->comm, &info, &newer);
     orth_checkpoint_info_free(&info);
     if (status == ORTH_OK)
-        status = orth_checkpoint_verify(path, s->comm, NULL);
+        status = orth_checkpoint_verify(path, s->comm);
     *usable = status == ORTH_OK;
     if (status != ORTH_ERR_CORRUPT || newer)
         return status;
@@ -248,7 +248,7 @@ static orth_status verify_each(search *s)
     for (int64_t i = 0; i < s->count; i++) {
         char *path = NULL;
         ORTH_TRY(orth_agree(s->comm, orth_checkpoint_path(s->run_dir, s->steps[i], false, &path)));
-        orth_status status = orth_checkpoint_verify(path, s->comm, NULL);
+        orth_status status = orth_checkpoint_verify(path, s->comm);
         free(path);
         ORTH_TRY(status);
     }

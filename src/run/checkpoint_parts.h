@@ -64,8 +64,7 @@ void orth_checkpoint_checksum_name(const orth_checkpoint_array *array, char *out
 
 /** Write the contents into an open file. Collective over the grid's world; agreed. */
 orth_status orth_checkpoint_write_contents(orth_h5_file *file, const orth_sae *sae,
-                                           const orth_checkpoint_info *info,
-                                           orth_watchdog *watchdog);
+                                           const orth_checkpoint_info *info);
 
 /** Bytes that the file will have, about. */
 int64_t orth_checkpoint_bytes(const orth_sae *sae, const orth_checkpoint_info *info);

@@ -3,6 +3,7 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 
 #include <stdlib.h>
@@ -113,7 +114,7 @@ static orth_status verify_array(orth_h5_file *file, const orth_checkpoint_array 
     return orth_agree(comm, status);
 }
 
-orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm, orth_watchdog *watchdog)
+orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm)
 {
     orth_checkpoint_info info;
     /* This reads and checks the small vectors on every rank. */
@@ -127,7 +128,7 @@ orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm, orth_watchdo
     orth_status status = ORTH_OK;
     for (int i = 0; status == ORTH_OK && i < table.count; i++) {
         status = verify_array(file, &table.items[i], comm);
-        orth_watchdog_beat(watchdog);
+        orth_alive();
     }
     orth_status closed = orth_h5_close(file);
     return status == ORTH_OK ? closed : status;

@@ -94,14 +94,14 @@ static orth_status sync_file(const char *path)
 /* Creating the file gives up what check_space reserved of it: reserve it again, so that another
  * program cannot take the room while this one writes. */
 static orth_status write_partial(const char *path, const orth_sae *sae,
-                                 const orth_checkpoint_info *info, orth_watchdog *watchdog)
+                                 const orth_checkpoint_info *info)
 {
     orth_h5_file *file = NULL;
     MPI_Comm world = sae->grid->world;
     ORTH_TRY(orth_h5_create(path, world, &file));
     orth_status status = orth_h5_reserve(file, orth_checkpoint_bytes(sae, info) + METADATA_BYTES);
     if (status == ORTH_OK)
-        status = orth_checkpoint_write_contents(file, sae, info, watchdog);
+        status = orth_checkpoint_write_contents(file, sae, info);
     orth_fault("checkpoint.close");
     orth_status closed = orth_h5_close(file);
     if (status == ORTH_OK)
@@ -111,10 +111,10 @@ static orth_status write_partial(const char *path, const orth_sae *sae,
     return orth_agree(world, sync_file(path));
 }
 
-static orth_status verify_partial(const char *path, MPI_Comm world, orth_watchdog *watchdog)
+static orth_status verify_partial(const char *path, MPI_Comm world)
 {
     orth_fault("checkpoint.verify");
-    orth_status status = orth_checkpoint_verify(path, world, watchdog);
+    orth_status status = orth_checkpoint_verify(path, world);
     /* What cannot be read back was not stored: the disk's fault, not the checkpoint's reader's. */
     return status == ORTH_ERR_CORRUPT ? ORTH_ERR_STORAGE : status;
 }
@@ -217,17 +217,16 @@ static orth_status prepare(const char *run_dir, const orth_sae *sae,
 }
 
 orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
-                                  const orth_checkpoint_info *info, bool verify, int64_t keep,
-                                  orth_watchdog *watchdog)
+                                  const orth_checkpoint_info *info, bool verify, int64_t keep)
 {
     char *partial = NULL, *path = NULL;
     MPI_Comm world = sae->grid->world;
     bool speaks = sae->grid->rank == 0;
     orth_status status = orth_agree(world, prepare(run_dir, sae, info, &partial, &path));
     if (status == ORTH_OK)
-        status = write_partial(partial, sae, info, watchdog);
+        status = write_partial(partial, sae, info);
     if (status == ORTH_OK && verify)
-        status = verify_partial(partial, world, watchdog);
+        status = verify_partial(partial, world);
     if (status == ORTH_OK)
         status = orth_agree(world, speaks ? rename_partial(run_dir, partial, path) : ORTH_OK);
     if (speaks && status == ORTH_OK)

@@ -4,6 +4,7 @@
 #include <orthant/base/log.h>
 #include <orthant/eval/feed.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/end_job.h>
 #include <orthant/run/run_dir.h>
 
@@ -14,7 +15,7 @@
 #include <string.h>
 
 static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace *workspace,
-                            const orth_evaluation_options *options, orth_quality_sums *sums)
+                            orth_quality_sums *sums)
 {
     orth_feed_batch batch;
     orth_status before = ORTH_OK;
@@ -27,7 +28,7 @@ static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace
         if (before != ORTH_OK)
             return orth_end_job(sae->grid->world, before);
         orth_fault("eval.batch");
-        orth_watchdog_beat(options->watchdog);
+        orth_alive();
     }
 }
 
@@ -39,7 +40,7 @@ static orth_status finish(const orth_sae *sae, const orth_evaluation_options *op
     if (status == ORTH_ERR_DATA)
         return status;
     if (status == ORTH_OK && options->eps)
-        status = orth_coherence_measure(sae, options->watchdog, &out->eps);
+        status = orth_coherence_measure(sae, &out->eps);
     out->has_eps = options->eps;
     return status == ORTH_OK ? status : orth_end_job(sae->grid->world, status);
 }
@@ -55,7 +56,7 @@ static orth_status evaluate_with(const orth_sae *sae, orth_dataset *dataset,
     orth_status status =
         orth_agree(sae->grid->world, orth_quality_begin(sae, rows, options->batch, &sums));
     if (status == ORTH_OK)
-        status = run_feed(sae, feed, workspace, options, sums);
+        status = run_feed(sae, feed, workspace, sums);
     if (status == ORTH_OK)
         status = finish(sae, options, sums, out);
     out->skipped = orth_feed_skipped(feed);

@@ -117,6 +117,6 @@ orth_status orth_init_file(const char *path, orth_sae *sae)
         status = orth_agree(world, check_finite(path, sae));
     orth_status closed = orth_h5_close(file);
     if (status == ORTH_OK && checkpoint)
-        status = orth_checkpoint_verify(path, world, NULL);
+        status = orth_checkpoint_verify(path, world);
     return status != ORTH_OK ? status : closed;
 }

@@ -5,6 +5,7 @@
 #include <orthant/base/memory.h>
 #include <orthant/io/shuffle.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/end_job.h>
 
 #include <jansson.h>
@@ -141,7 +142,7 @@ orth_status orth_trainer_roll_back(orth_trainer *t)
     orth_workspace_free(&t->workspace);
     ORTH_TRY(orth_agree(t->grid.world, skip_batch(t)));
     ORTH_TRY(orth_trainer_restart(t));
-    orth_watchdog_beat(t->watchdog);
+    orth_alive();
     ORTH_TRY(rewrite_metrics(t));
     orth_log_warning("%s; back to step %lld, and the batch at epoch %lld, position %lld is left "
                      "out (run.rollback: %lld of %lld)",

@@ -6,6 +6,7 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
 #include <orthant/par/signals.h>
@@ -97,9 +98,8 @@ static orth_status write_checkpoint(orth_trainer *t)
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
     orth_trainer_describe(t, &info);
     orth_metrics_sync(t->metrics);
-    orth_status status =
-        orth_checkpoint_write(t->config.run_dir, &t->sae, &info, t->config.checkpoint_verify,
-                              t->config.checkpoint_keep, t->watchdog);
+    orth_status status = orth_checkpoint_write(
+        t->config.run_dir, &t->sae, &info, t->config.checkpoint_verify, t->config.checkpoint_keep);
     orth_phase_enter(&t->timer, back);
     if (status != ORTH_OK)
         return status;
@@ -161,8 +161,7 @@ static orth_status evaluate(orth_trainer *t)
                                        .skip = t->config.data_nonfinite == ORTH_NONFINITE_SKIP,
                                        .eps = true,
                                        .workspace = &t->workspace,
-                                       .timer = &t->timer,
-                                       .watchdog = t->watchdog};
+                                       .timer = &t->timer};
     orth_progress_clear(&t->progress);
     orth_phase back = orth_phase_enter(&t->timer, ORTH_PHASE_EVAL);
     orth_status status =
@@ -201,7 +200,7 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
         write_checkpoint(t);
         return evaluated;
     }
-    orth_watchdog_beat(t->watchdog);
+    orth_alive();
     orth_signals_describe(t->grid.rank, t->sae.step);
     return ORTH_OK;
 }

@@ -97,8 +97,7 @@ const char *model_checkpoint(size_t *size)
                                      .libraries = "none",
                                      .program_version = "0"};
         info.config = (char *)(uintptr_t)config;
-        fuzz_check(orth_checkpoint_write(fuzz_folder(), &reference, &info, true, 2, NULL) ==
-                   ORTH_OK);
+        fuzz_check(orth_checkpoint_write(fuzz_folder(), &reference, &info, true, 2) == ORTH_OK);
         snprintf(path, sizeof path, "%s/checkpoints/step-%09d.h5", fuzz_folder(), MODEL_STEP);
         bytes = slurp(path, &kept);
     }
@@ -142,7 +141,7 @@ bool model_examine(const char *path, bool *same)
                  info.has_average && strcmp(info.config, config) == 0;
     orth_checkpoint_info_free(&info);
     open_source(path);
-    status = orth_checkpoint_verify(path, MPI_COMM_SELF, NULL);
+    status = orth_checkpoint_verify(path, MPI_COMM_SELF);
     fuzz_outcome(status, ORTH_ERR_CORRUPT);
     if (status != ORTH_OK)
         return false;

@@ -136,7 +136,7 @@ static orth_status write_step(const char *run_dir, int n_group, int n_shard, int
     values(&sae, true);
     orth_checkpoint_info info = test_info(step);
     if (status == ORTH_OK)
-        status = orth_checkpoint_write(run_dir, &sae, &info, true, keep, NULL);
+        status = orth_checkpoint_write(run_dir, &sae, &info, true, keep);
     orth_sae_free(&sae);
     free_grid(&part, &grid);
     return status;

@@ -85,7 +85,7 @@ START_TEST(a_model_without_optimizer)
     ck_agree(orth_grid_create(MPI_COMM_WORLD, 1, ranks(), &grid) == ORTH_OK);
     ck_agree(make_sae(&grid, 37, 8, 0, false, &sae) == ORTH_OK);
     values(&sae, true);
-    ck_agree(orth_checkpoint_write(run_dir, &sae, &info, true, 2, NULL) == ORTH_OK);
+    ck_agree(orth_checkpoint_write(run_dir, &sae, &info, true, 2) == ORTH_OK);
     memset(sae.weights.b_dec, 0, 8 * sizeof(float));
     step_path(path, sizeof path, run_dir, 0);
     ck_agree(orth_checkpoint_read(path, &sae) == ORTH_OK);
@@ -242,7 +242,7 @@ static void use_everything(const char *run_dir, int64_t from, int64_t to)
         free(found);
         MPI_Barrier(MPI_COMM_WORLD);
         ck_agree(truncate(path, 20000) == 0);
-        ck_agree(orth_checkpoint_verify(path, MPI_COMM_WORLD, NULL) == ORTH_ERR_CORRUPT);
+        ck_agree(orth_checkpoint_verify(path, MPI_COMM_WORLD) == ORTH_ERR_CORRUPT);
         orth_error_clear();
         ck_agree(write_step("/proc/self", 1, ranks(), 7, 3, 1, 1) == ORTH_ERR_STORAGE);
         orth_error_clear();

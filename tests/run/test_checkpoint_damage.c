@@ -138,7 +138,7 @@ START_TEST(damage_is_named)
         flip(path, bit);
         ck_agree(examine(path, 3, &same) == ORTH_ERR_CORRUPT);
         ck_agree(error_says(places[i].expected));
-        ck_agree(orth_checkpoint_verify(path, MPI_COMM_WORLD, NULL) == ORTH_ERR_CORRUPT);
+        ck_agree(orth_checkpoint_verify(path, MPI_COMM_WORLD) == ORTH_ERR_CORRUPT);
         ck_agree(error_says(places[i].expected));
         flip(path, bit);
     }

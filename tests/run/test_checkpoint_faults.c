@@ -224,7 +224,7 @@ START_TEST(memory_that_is_refused_on_one_rank)
         orth_checkpoint_info info = test_info(2);
         snprintf(fault, sizeof fault, "memory.allocate:%d:enomem@%d", visit, ranks() - 1);
         set_faults(fault);
-        orth_status status = orth_checkpoint_write(run_dir, &sae, &info, true, 9, NULL);
+        orth_status status = orth_checkpoint_write(run_dir, &sae, &info, true, 9);
         set_faults(NULL);
         orth_sae_free(&sae);
         free_grid(&part, &grid);

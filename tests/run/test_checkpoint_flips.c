@@ -96,7 +96,7 @@ static void take_error(const char *path, bool *tells_path, bool *tells_block)
 static void judge(const char *path, tally *out)
 {
     bool same = false, tells_path, tells_block;
-    orth_status verified = orth_checkpoint_verify(path, MPI_COMM_WORLD, NULL);
+    orth_status verified = orth_checkpoint_verify(path, MPI_COMM_WORLD);
     take_error(path, &tells_path, &tells_block);
     ck_agree(verified == ORTH_OK || (verified == ORTH_ERR_CORRUPT && tells_path));
     orth_status status = read_step(path, 1, ranks(), N_LATENT, D_MODEL, STEP, true, &same);

@@ -1,7 +1,6 @@
 #ifndef ORTHANT_EVAL_GEOMETRY_H
 #define ORTHANT_EVAL_GEOMETRY_H
 
-#include <orthant/par/watchdog.h>
 #include <orthant/sae/model.h>
 
 /** How far the rows of W_dec are from being orthogonal: the off-diagonal entries of
@@ -20,7 +19,6 @@ typedef struct orth_coherence {
  * n^2 d / 2 multiplications over all ranks. Equal on all ranks; on different grids to rounding.
  * Collective over the grid; a failure after the (agreed) allocation ends the run.
  */
-orth_status orth_coherence_measure(const orth_sae *sae, orth_watchdog *watchdog,
-                                   orth_coherence *out);
+orth_status orth_coherence_measure(const orth_sae *sae, orth_coherence *out);
 
 #endif

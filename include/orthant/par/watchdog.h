@@ -27,9 +27,6 @@ typedef struct orth_watchdog orth_watchdog;
 orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer *timer,
                                 orth_watchdog **out);
 
-/** orth_alive, where there is a watchdog: NULL is allowed. */
-void orth_watchdog_beat(orth_watchdog *watchdog);
-
 /** Stop watching and free. NULL is allowed. */
 void orth_watchdog_stop(orth_watchdog *watchdog);
 

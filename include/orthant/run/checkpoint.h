@@ -3,7 +3,6 @@
 
 #include <orthant/io/dataset.h>
 #include <orthant/io/stream.h>
-#include <orthant/par/watchdog.h>
 #include <orthant/sae/model.h>
 
 #include <stdbool.h>
@@ -40,14 +39,12 @@ enum { ORTH_CHECKPOINT_MOST_SKIPPED = 1000 };
  * are never touched before the new one stands. Collective over the grid's world; agreed status.
  * ORTH_ERR_STORAGE when it cannot be written: the partial file is gone and the run can go on.
  * ORTH_ERR_NONFINITE, and nothing is written, when a weight or a moment is not finite.
- * `watchdog` (NULL allowed) is told after each array, since a large one takes long.
  * Of `info` the caller fills tokens_seen, cursor, data, threads, isa, libraries, program_version,
  * config and what is skipped; the rest comes from `sae`. Arrays that `sae` does not have (moments,
  * averages) are left out. Memory: 4 bytes for each row that the rank writes, and about 4 MiB.
  */
 orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
-                                  const orth_checkpoint_info *info, bool verify, int64_t keep,
-                                  orth_watchdog *watchdog);
+                                  const orth_checkpoint_info *info, bool verify, int64_t keep);
 
 /**
  * Make a warning of a failure that the run survives, such as a checkpoint that could not be
@@ -70,7 +67,7 @@ void orth_checkpoint_info_free(orth_checkpoint_info *info);
 orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
 
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
-orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm, orth_watchdog *watchdog);
+orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);
 
 /** Check all checksums of all checkpoints of a run directory; the first damaged one is the error.
  * Collective over `comm`; agreed. */

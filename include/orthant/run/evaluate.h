@@ -25,7 +25,6 @@ typedef struct orth_evaluation_options {
     bool eps;                  ///< measure the dictionary's geometry (n^2 d / 2 multiplications)
     orth_workspace *workspace; ///< to be used, made for `batch` at least; NULL: an own one
     orth_phase_timer *timer;   ///< NULL: none
-    orth_watchdog *watchdog;   ///< told of progress; NULL: none
 } orth_evaluation_options;
 
 /**
