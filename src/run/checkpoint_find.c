@@ -203,8 +203,10 @@ static orth_status search_newest_first(search *s, int64_t *passed_over, char **o
     for (int64_t i = 0; i < s->count; i++) {
         char *path = NULL;
         bool usable = false;
-        ORTH_TRY(orth_agree(s->comm, orth_checkpoint_path(s->run_dir, s->steps[i], false, &path)));
-        orth_status status = try_one(s, path, &usable);
+        orth_status status =
+            orth_agree(s->comm, orth_checkpoint_path(s->run_dir, s->steps[i], false, &path));
+        if (status == ORTH_OK)
+            status = try_one(s, path, &usable);
         if (status == ORTH_OK && usable) {
             if (i > 0)
                 orth_log_warning("%s: using this earlier checkpoint, of step %lld", path,
@@ -247,8 +249,10 @@ static orth_status verify_each(search *s)
 {
     for (int64_t i = 0; i < s->count; i++) {
         char *path = NULL;
-        ORTH_TRY(orth_agree(s->comm, orth_checkpoint_path(s->run_dir, s->steps[i], false, &path)));
-        orth_status status = orth_checkpoint_verify(path, s->comm);
+        orth_status status =
+            orth_agree(s->comm, orth_checkpoint_path(s->run_dir, s->steps[i], false, &path));
+        if (status == ORTH_OK)
+            status = orth_checkpoint_verify(path, s->comm);
         free(path);
         ORTH_TRY(status);
     }

@@ -126,10 +126,10 @@ static void hang(void)
     orth_phase_timer timer;
     orth_phase_start(&timer);
     orth_watchdog *watchdog = NULL;
-    orth_watchdog_start(0.2, 5, &timer, &watchdog);
+    orth_watchdog_start(0.5, 5, &timer, &watchdog);
     /* Longer than the limit, but alive. */
     for (int i = 0; i < 20; i++) {
-        pause_ms(20);
+        pause_ms(40);
         orth_alive();
     }
     fprintf(stderr, "alive\n");
