@@ -38,7 +38,7 @@ orthant_in_job() {
     # The program stops in time when it knows the end, in UNIX seconds. Older versions of SLURM do
     # not set it, and a job submitted from another one inherits that one's.
     if end=$(SLURM_TIME_FORMAT=standard squeue --noheader --jobs="$orthant_job" --format=%e) &&
-        end=$(date --date="$end" +%s 2>/dev/null); then
+        [[ -n $end ]] && end=$(date --date="$end" +%s 2>/dev/null); then # no words are midnight
         export SLURM_JOB_END_TIME=$end
     fi
     echo "orthant: job $orthant_job, start $((${SLURM_RESTART_COUNT:-0} + 1)): $orthant_ranks ranks x" \
