@@ -152,6 +152,16 @@ static orth_status list_for_all(search *s)
     return orth_broadcast(s->steps, s->count, MPI_INT64_T, 0, s->comm);
 }
 
+static void leave_out_later(search *s, int64_t most)
+{
+    int64_t later = 0;
+    while (later < s->count && s->steps[later] > most)
+        later++;
+    s->count -= later;
+    if (later > 0)
+        memmove(s->steps, s->steps + later, (size_t)s->count * sizeof *s->steps);
+}
+
 /* Whether this checkpoint can be used. Only damage is passed over: a newer format, a lack of memory
  * and the like end the search. */
 static orth_status try_one(search *s, const char *path, bool *usable)
@@ -228,14 +238,22 @@ static orth_status search_newest_first(search *s, int64_t *passed_over, char **o
 
 orth_status orth_checkpoint_find(const char *run_dir, MPI_Comm comm, bool clean, char **out)
 {
+    return orth_checkpoint_find_up_to(run_dir, INT64_MAX, comm, clean, out);
+}
+
+orth_status orth_checkpoint_find_up_to(const char *run_dir, int64_t step, MPI_Comm comm, bool clean,
+                                       char **out)
+{
     int rank;
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
     int64_t passed_over = 0;
     search s = {.run_dir = run_dir, .comm = comm};
     *out = NULL;
     orth_status status = list_for_all(&s);
-    if (status == ORTH_OK)
+    if (status == ORTH_OK) {
+        leave_out_later(&s, step);
         status = search_newest_first(&s, &passed_over, out);
+    }
     if (status == ORTH_OK && clean && rank == 0) {
         remove_partial(run_dir);
         set_aside(&s, passed_over);

@@ -233,18 +233,21 @@ static orth_status reload(orth_trainer *t, const char *path)
     return status;
 }
 
-/* The run's newest checkpoint cannot be read: the one before. Later ones than the newest are of a
- * continuation that was given up. */
+/* The run's newest checkpoint cannot be read: the one before. Later ones are of a continuation that
+ * was given up. */
 static orth_status reload_older(orth_trainer *t)
 {
     char *path = NULL;
     orth_error_clear();
-    ORTH_TRY(orth_checkpoint_find(t->config.run_dir, t->grid.world, true, &path));
-    orth_status status = path ? reload(t, path) : ORTH_OK;
-    if (status == ORTH_OK && (!path || t->sae.step > t->last_checkpoint_step))
+    ORTH_TRY(orth_checkpoint_find_up_to(t->config.run_dir, t->last_checkpoint_step, t->grid.world,
+                                        true, &path));
+    orth_status status = ORTH_OK;
+    if (path)
+        status = reload(t, path);
+    else
         status = orth_fail(ORTH_ERR_CORRUPT,
-                           "%s: the checkpoint of step %lld is damaged or gone, and there is none "
-                           "before it; start the run again",
+                           "%s: the checkpoint of step %lld is gone, and there is none before it; "
+                           "start the run again",
                            t->config.run_dir, (long long)t->last_checkpoint_step);
     free(path);
     return status;

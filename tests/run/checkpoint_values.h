@@ -6,10 +6,41 @@
 
 #include <orthant/run/checkpoint.h>
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+static inline int rank_of(void)
+{
+    int rank;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    return rank;
+}
+
+static inline int ranks(void)
+{
+    int size;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    return size;
+}
+
+/* Names in the folder of checkpoints. */
+static inline int count_entries(const char *run_dir)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/checkpoints", run_dir);
+    MPI_Barrier(MPI_COMM_WORLD);
+    DIR *folder = opendir(path);
+    int count = 0;
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
+        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    if (folder)
+        closedir(folder);
+    MPI_Barrier(MPI_COMM_WORLD);
+    return count;
+}
 
 static const char *const test_config = "model:\n  n_latent: 7\nrun:\n  seed: 49\n";
 

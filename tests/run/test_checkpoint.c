@@ -4,7 +4,6 @@
 
 #include <orthant/par/signals.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <hdf5.h>
 #include <sys/resource.h>
@@ -15,13 +14,6 @@ enum { N_LATENT = 70001, D_MODEL = 5 };
 
 static const int grids[][2] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {1, 3}, {3, 1}};
 enum { N_GRID = sizeof grids / sizeof *grids };
-
-static int ranks(void)
-{
-    int size;
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    return size;
-}
 
 static bool fits(int grid)
 {
@@ -103,21 +95,6 @@ START_TEST(a_model_without_optimizer)
     orth_grid_free(&grid);
 }
 END_TEST
-
-static int count_entries(const char *run_dir)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/checkpoints", run_dir);
-    MPI_Barrier(MPI_COMM_WORLD);
-    DIR *folder = opendir(path);
-    int count = 0;
-    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
-        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    if (folder)
-        closedir(folder);
-    MPI_Barrier(MPI_COMM_WORLD);
-    return count;
-}
 
 static bool exists(const char *run_dir, int64_t step)
 {

@@ -10,20 +10,6 @@
 
 enum { N_LATENT = 37, D_MODEL = 8, FLIPS = 300 };
 
-static int rank_of(void)
-{
-    int rank;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    return rank;
-}
-
-static int ranks(void)
-{
-    int size;
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    return size;
-}
-
 /* What the file says, as every rank sees it: OK and equal, or an agreed error. */
 static orth_status examine(const char *path, int64_t step, bool *same)
 {
@@ -231,6 +217,14 @@ START_TEST(the_newest_that_verifies)
     flip(path, 8 * offset_of(path, "/optimizer/m/W_dec"));
     ck_agree(orth_checkpoint_verify_all(run_dir, MPI_COMM_WORLD) == ORTH_ERR_CORRUPT);
     ck_agree(error_says("step-000000011.h5"));
+    /* A later one, damaged or not, is not looked at and stays. */
+    ck_agree(orth_checkpoint_find_up_to(run_dir, 10, MPI_COMM_WORLD, true, &found) == ORTH_OK);
+    ck_agree(found_is(found, run_dir, 10) && access(path, F_OK) == 0);
+    free(found);
+    ck_agree(orth_checkpoint_find_up_to(run_dir, 8, MPI_COMM_WORLD, true, &found) == ORTH_OK);
+    ck_agree(found == NULL && access(path, F_OK) == 0);
+    if (rank_of() == 0)
+        fclose(fopen(partial, "w"));
     step_path(path, sizeof path, run_dir, 10);
     cut(path, 1000);
     ck_agree(orth_checkpoint_find(run_dir, MPI_COMM_WORLD, true, &found) == ORTH_OK);

@@ -5,26 +5,11 @@
 
 #include <orthant/base/fault.h>
 
-#include <dirent.h>
 #include <unistd.h>
 
 #ifdef ORTH_FAULTS
 
 enum { N_LATENT = 301, D_MODEL = 5, VISITS = 1000 };
-
-static int rank_of(void)
-{
-    int rank;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    return rank;
-}
-
-static int ranks(void)
-{
-    int size;
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    return size;
-}
 
 /* Whether a fault was met anywhere is told by the status of what it was in. */
 static void set_faults(const char *text)
@@ -34,21 +19,6 @@ static void set_faults(const char *text)
     else
         unsetenv("ORTHANT_FAULT");
     ck_agree(orth_fault_setup(rank_of()) == ORTH_OK);
-}
-
-static int count_entries(const char *run_dir)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/checkpoints", run_dir);
-    MPI_Barrier(MPI_COMM_WORLD);
-    DIR *folder = opendir(path);
-    int count = 0;
-    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
-        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    if (folder)
-        closedir(folder);
-    MPI_Barrier(MPI_COMM_WORLD);
-    return count;
 }
 
 static bool reads_back(const char *run_dir, int64_t step)

@@ -22,20 +22,6 @@ typedef struct tally {
     int harmless; ///< everything that is read is as it was written
 } tally;
 
-static int rank_of(void)
-{
-    int rank;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    return rank;
-}
-
-static int ranks(void)
-{
-    int size;
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    return size;
-}
-
 static int share_of(int count)
 {
     return ranks() == 1 ? count : count / SHARE;

@@ -83,4 +83,8 @@ orth_status orth_checkpoint_verify_all(const char *run_dir, MPI_Comm comm);
  */
 orth_status orth_checkpoint_find(const char *run_dir, MPI_Comm comm, bool clean, char **out);
 
+/** The same among those of steps up to `step`: later ones are neither read nor set aside. */
+orth_status orth_checkpoint_find_up_to(const char *run_dir, int64_t step, MPI_Comm comm, bool clean,
+                                       char **out);
+
 #endif
