@@ -110,7 +110,8 @@ orthant_run() {
 }
 
 # orthant_goes_on CODE: 75 is a stop with a checkpoint, 76 a run that stood still (run.watchdog). The
-# program itself refuses a start after three that made no progress.
+# program itself refuses a start after three that made no progress, and leaves with 7 where it stands
+# still before it knows of progress and was started again three times.
 orthant_goes_on() {
     (($1 == 75 || $1 == 76))
 }

@@ -39,6 +39,7 @@ struct orth_watchdog {
     int local_rank; ///< -1: not known
     char host[128];
     const orth_phase_timer *timer;
+    _Atomic orth_status code; ///< to exit with
 };
 
 /* Whether the line can be written makes no difference any more. */
@@ -63,7 +64,7 @@ static void bark(const orth_watchdog *watchdog, bool waiting)
 {
     if (!waiting || watchdog->local_rank < SPEAKERS)
         speak(watchdog, waiting);
-    _exit(ORTH_STALLED);
+    _exit((int)watchdog->code);
 }
 
 /* For how many ticks the main thread may rest. Where every rank waits, rank 0 is to speak first. */
@@ -133,6 +134,7 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
     watchdog->rank = rank;
     watchdog->local_rank = orth_local_rank();
     watchdog->timer = timer;
+    watchdog->code = ORTH_STALLED;
     gethostname(watchdog->host, sizeof watchdog->host - 1);
     int failed = start_thread(watchdog);
     if (failed) {
@@ -145,6 +147,12 @@ orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer
     }
     *out = watchdog;
     return ORTH_OK;
+}
+
+void orth_watchdog_set_code(orth_watchdog *watchdog, orth_status code)
+{
+    if (watchdog)
+        watchdog->code = code;
 }
 
 void orth_watchdog_stop(orth_watchdog *watchdog)

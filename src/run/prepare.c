@@ -218,6 +218,25 @@ static orth_status start_watchdog(orth_trainer *t, MPI_Comm world)
     return orth_watchdog_start(t->config.run_watchdog, rank, &t->timer, &t->watchdog);
 }
 
+/* A start that stands still before it is counted must not be requeued again and again. */
+static orth_status limit_uncounted(orth_trainer *t, MPI_Comm world)
+{
+    bool last = false;
+    ORTH_TRY(orth_restarts_last(world, &last));
+    if (last)
+        orth_watchdog_set_code(t->watchdog, ORTH_ERR_ENVIRONMENT);
+    return ORTH_OK;
+}
+
+static orth_status count_start(orth_trainer *t, MPI_Comm world)
+{
+    if (t->sae.step >= t->steps)
+        return ORTH_OK;
+    ORTH_TRY(orth_restarts_check(t->config.run_dir, t->sae.step, world));
+    orth_watchdog_set_code(t->watchdog, ORTH_STALLED);
+    return ORTH_OK;
+}
+
 orth_status orth_trainer_prepare(const orth_config *config, const char *resume, bool quiet,
                                  MPI_Comm world, orth_trainer *t)
 {
@@ -225,6 +244,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     t->quiet = quiet;
     t->started = orth_now();
     ORTH_TRY(orth_agree(world, start_watchdog(t, world)));
+    ORTH_TRY(limit_uncounted(t, world));
     ORTH_TRY(check_grid(config, world));
     ORTH_TRY(orth_run_dir_try(config->run_dir, world));
     orth_phase_enter(&t->timer, ORTH_PHASE_READ);
@@ -245,8 +265,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     ORTH_TRY(announce(t));
     ORTH_TRY(orth_trainer_start(t, resume));
     orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
-    if (t->sae.step < t->steps)
-        ORTH_TRY(orth_restarts_check(t->config.run_dir, t->sae.step, world));
+    ORTH_TRY(count_start(t, world));
     ORTH_TRY(open_outputs(t));
     return orth_trainer_open_stream(t);
 }

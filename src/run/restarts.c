@@ -22,15 +22,17 @@ typedef struct restarts {
     int64_t starts;
 } restarts;
 
-static bool counts(const char *variable)
+static long count_of(const char *variable)
 {
     const char *text = getenv(variable);
-    return text && strtol(text, NULL, 10) > 0;
+    return text ? strtol(text, NULL, 10) : 0;
 }
 
-static bool is_requeued(void)
+/* How often the job was started before, with progress or without. */
+static long starts_before(void)
 {
-    return counts("SLURM_RESTART_COUNT") || counts("ORTHANT_RESTART_COUNT");
+    long slurm = count_of("SLURM_RESTART_COUNT"), loop = count_of("ORTHANT_RESTART_COUNT");
+    return slurm > loop ? slurm : loop;
 }
 
 /* Whether anything may start this job again: then the first start is remembered too. */
@@ -69,7 +71,7 @@ static restarts count_start(const char *path, int64_t step)
 {
     restarts before, now = {.step = step};
     describe_job(now.job);
-    if (is_requeued() && read_file(path, &before) && strcmp(before.job, now.job) == 0 &&
+    if (starts_before() > 0 && read_file(path, &before) && strcmp(before.job, now.job) == 0 &&
         step <= before.step)
         now.starts = before.starts < MOST_STARTS ? before.starts + 1 : MOST_STARTS;
     return now;
@@ -87,6 +89,14 @@ static orth_status write_file(const char *run_dir, const restarts *now, MPI_Comm
     if (status != ORTH_ERR_STORAGE)
         return status;
     orth_checkpoint_forgive(comm, status, "restarts are not counted");
+    return ORTH_OK;
+}
+
+orth_status orth_restarts_last(MPI_Comm comm, bool *last)
+{
+    int is_last = starts_before() >= MOST_STARTS;
+    ORTH_MPI(MPI_Bcast(&is_last, 1, MPI_INT, 0, comm));
+    *last = is_last != 0;
     return ORTH_OK;
 }
 

@@ -62,6 +62,17 @@ class Watchdog(Case):
         self.check_success(self.start(run__dir=undisturbed).wait())
         self.check_equal(support.checkpoint(self.run_dir, 20), support.checkpoint(undisturbed, 20))
 
+    def test_uncounted(self):
+        """A job that stands still before its progress is known is requeued three times at most; one
+        that was counted is not among them."""
+        early, late = "prepare.data:1:hang@1", "step.begin:3:hang@1"
+        for fault, restarts, code in ((early, 2, STALLED), (early, 3, 7), (late, 3, STALLED)):
+            with self.subTest(fault=fault, restarts=restarts):
+                result = support.Running(["train", self.config()], 2, env={
+                    "ORTHANT_FAULT": fault, "ORTHANT_RESTART_COUNT": str(restarts)}).wait()
+                self.assertEqual(result.code, code, result.stderr)
+                self.assertIn("rank 1 on", result.errors[0])
+
     def test_slow(self):
         """What takes long but moves is no hang, nor is one rank that the others wait for."""
         self.check_success(self.start("eval.batch:1+:slow@1", run__steps=10).wait())

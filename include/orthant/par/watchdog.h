@@ -19,13 +19,16 @@ typedef struct orth_watchdog orth_watchdog;
 /**
  * Start watching. After `seconds` of running time without progress (a process that is suspended
  * does not age) one line names rank, host and phase (of `timer`, which outlives the watchdog; NULL
- * allowed), whether the rank waits for others, and the process exits with ORTH_STALLED; the
- * launcher ends the other ranks. The thread calls neither MPI nor HDF5 and takes no signals. One
- * watchdog a process. Not collective. `seconds` 0: nothing is watched and *out is NULL. End with
- * orth_watchdog_stop.
+ * allowed), whether the rank waits for others, and the process exits with ORTH_STALLED
+ * (orth_watchdog_set_code); the launcher ends the other ranks. The thread calls neither MPI nor
+ * HDF5 and takes no signals. One watchdog a process. Not collective. `seconds` 0: nothing is
+ * watched and *out is NULL. End with orth_watchdog_stop.
  */
 orth_status orth_watchdog_start(double seconds, int rank, const orth_phase_timer *timer,
                                 orth_watchdog **out);
+
+/** The exit code from now on, in place of ORTH_STALLED. NULL is allowed. Local. */
+void orth_watchdog_set_code(orth_watchdog *watchdog, orth_status code);
 
 /** Stop watching and free. NULL is allowed. */
 void orth_watchdog_stop(orth_watchdog *watchdog);

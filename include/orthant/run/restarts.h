@@ -4,6 +4,7 @@
 #include <orthant/base/status.h>
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /**
@@ -22,5 +23,10 @@
  * is a warning. Collective over `comm`; agreed.
  */
 orth_status orth_restarts_check(const char *run_dir, int64_t step, MPI_Comm comm);
+
+/** Whether this start, should it end before orth_restarts_check has counted it, must be the last:
+ * the job was started again three times before, with progress or without. Rank 0's environment
+ * counts. Collective over `comm`. */
+orth_status orth_restarts_last(MPI_Comm comm, bool *last);
 
 #endif
