@@ -86,8 +86,10 @@ orth_status orth_checkpoint_list_steps(const char *run_dir, int64_t **steps, int
 static void remove_partial(const char *run_dir)
 {
     char *path = NULL;
-    if (orth_path_format(&path, "%s/checkpoints", run_dir) != ORTH_OK)
+    if (orth_path_format(&path, "%s/checkpoints", run_dir) != ORTH_OK) {
+        orth_error_clear();
         return;
+    }
     DIR *folder = opendir(path);
     for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
         const char *tail = strstr(entry->d_name, ".h5.partial");

@@ -110,25 +110,20 @@ class Limits(slurm_case.SlurmCase):
 class Stand(slurm_case.SlurmCase):
     """A small program in Orthant's place: instants that the real one cannot be held at."""
 
-    def stand_in(self, text):
-        path = self.path("stand-in")
-        with open(path, "w") as file:
-            file.write(f"#!/usr/bin/env bash\n{text}\n")
-        os.chmod(path, 0o755)
-        return path
-
     def test_slow_rank(self):
         """The first rank that leaves with 75 is no reason to kill the others."""
-        job = self.submit("train.sbatch", "unread", ORTHANT=self.stand_in(
-            "((${SLURM_RESTART_COUNT:-0})) && exit 0\n((SLURM_PROCID)) && sleep 3\nexit 75"))
+        program = slurm_case.stand_in(
+            self, "((${SLURM_RESTART_COUNT:-0})) && exit 0\n((SLURM_PROCID)) && sleep 3\nexit 75")
+        job = self.submit("train.sbatch", "unread", ORTHANT=program)
         self.check_requeued(job)
         self.release(job)
         self.check_ended(job, restarts=1)
 
     def test_end_time(self):
         """The program is told when its job ends, not when the job does that submitted it."""
-        job = self.submit("train.sbatch", "unread", SLURM_JOB_END_TIME="12345", ORTHANT=self.stand_in(
-            'echo "end $SLURM_JOB_END_TIME; threads $OMP_NUM_THREADS; $(date +%s)"'))
+        program = slurm_case.stand_in(
+            self, 'echo "end $SLURM_JOB_END_TIME; threads $OMP_NUM_THREADS; $(date +%s)"')
+        job = self.submit("train.sbatch", "unread", SLURM_JOB_END_TIME="12345", ORTHANT=program)
         self.check_ended(job)
         words = next(line for line in self.log(job).splitlines() if line.startswith("end "))
         end, now = int(words.split(";")[0].split()[1]), int(words.split(";")[2])
@@ -139,8 +134,8 @@ class Stand(slurm_case.SlurmCase):
         """The last task of an array has the number of the array: its requeue is its own alone."""
         job = self.submit(
             "array.sbatch", "unread", self.path("sweep"), "model.k", 4, 8,
-            options=("--array=1-2%1", *slurm_case.SPREAD), ORTHANT=self.stand_in(
-                f'((SLURM_PROCID)) || echo "$*" >>{self.path("starts")}\n'
+            options=("--array=1-2%1", *slurm_case.SPREAD), ORTHANT=slurm_case.stand_in(
+                self, f'((SLURM_PROCID)) || echo "$*" >>{self.path("starts")}\n'
                 "((SLURM_ARRAY_TASK_ID == 1 || ${SLURM_RESTART_COUNT:-0})) || exit 75"))
 
         def restarted():

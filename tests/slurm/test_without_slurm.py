@@ -45,17 +45,9 @@ class WithoutSlurm(support.Case):
                     "model__n_latent": 384, "model__k": 8, "log__every": 1}
         return self.write_config(f"{run_dir}.yaml", **{**defaults, **keys})
 
-    def stand_in(self, text):
-        """A program in Orthant's place."""
-        path = self.path("stand-in")
-        with open(path, "w") as file:
-            file.write(f"#!/usr/bin/env bash\n{text}\n")
-        os.chmod(path, 0o755)
-        return path
-
     def test_until_done(self):
-        program = self.stand_in('echo "$ORTHANT_RESTART_COUNT $*" >>starts\n'
-                                "(($(wc -l <starts) < 3)) && exit 75; exit 0")
+        program = slurm_case.stand_in(self, 'echo "$ORTHANT_RESTART_COUNT $*" >>starts\n'
+                                            "(($(wc -l <starts) < 3)) && exit 75; exit 0")
         self.run_script("train.sbatch", "a.yaml", "--set", "x=y", ranks=1, ORTHANT=program)
         with open(self.path("starts")) as file:
             self.assertEqual(file.read().splitlines(),
