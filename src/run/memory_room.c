@@ -98,8 +98,10 @@ orth_status orth_memory_room_check(double bytes, MPI_Comm world)
     } worst;
     double need = bytes, told[2] = {0.0, orth_memory_room()};
     char host[128] = "";
+    int rank;
     MPI_Comm node;
-    ORTH_MPI(MPI_Comm_rank(world, &worst.rank));
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    worst.rank = rank;
     ORTH_MPI(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     orth_status status = orth_mpi_status(
         MPI_Allreduce(&need, &told[0], 1, MPI_DOUBLE, MPI_SUM, node), "MPI_Allreduce");
@@ -108,9 +110,13 @@ orth_status orth_memory_room_check(double bytes, MPI_Comm world)
         return status;
     worst.share = told[0] / told[1];
     ORTH_MPI(MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_DOUBLE_INT, MPI_MAXLOC, world));
-    gethostname(host, sizeof host - 1);
-    ORTH_TRY(orth_broadcast(told, 2, MPI_DOUBLE, worst.rank, world));
-    ORTH_TRY(orth_broadcast(host, sizeof host, MPI_CHAR, worst.rank, world));
+    /* No broadcast: how much a rank receives must not depend on what was measured. */
+    if (worst.rank == rank)
+        gethostname(host, sizeof host - 1);
+    else
+        told[0] = told[1] = 0.0;
+    ORTH_TRY(orth_allreduce(told, 2, MPI_DOUBLE, MPI_SUM, world));
+    ORTH_TRY(orth_allreduce(host, sizeof host, MPI_BYTE, MPI_BOR, world));
     if (told[0] > told[1])
         orth_log_warning(
             "memory: the ranks on %s will take up to %.1f GiB, where %.1f GiB are left; "

@@ -1,5 +1,6 @@
 # Two nodes, each a network namespace of this host: the same values as one host, and a cut link.
 # timeout: 200
+# processors: 1
 import unittest
 
 import cluster
