@@ -56,7 +56,8 @@ const orth_key orth_keys[] = {
      "The end of a SLURM job (SLURM_JOB_END_TIME) is respected in the same way; the earlier "
      "counts."},
     {"run.watchdog", ORTH_KEY_TIME, FIELD(run_watchdog), "00:30:00", "none", ANY, NULL, FREE,
-     "Time without progress after which the job is ended, naming rank and phase."},
+     "Time without progress after which the job is ended, naming rank and phase, with exit code 76 "
+     "(7 where it was started again three times and has not gone on yet)."},
     {"run.rollback", ORTH_KEY_INTEGER, FIELD(run_rollback), "none", "none",
      FROM_TO(1, ORTH_CHECKPOINT_MOST_SKIPPED), NULL, FREE,
      "How often in the whole run a step whose loss or gradient is not finite may be undone: back "

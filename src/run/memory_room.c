@@ -104,7 +104,7 @@ orth_status orth_memory_room_check(double bytes, MPI_Comm world)
     worst.rank = rank;
     ORTH_MPI(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     orth_status status = orth_mpi_status(
-        MPI_Allreduce(&need, &told[0], 1, MPI_DOUBLE, MPI_SUM, node), "MPI_Allreduce");
+        ORTH_WAIT(MPI_Allreduce(&need, &told[0], 1, MPI_DOUBLE, MPI_SUM, node)), "MPI_Allreduce");
     MPI_Comm_free(&node);
     if (status != ORTH_OK)
         return status;
