@@ -56,8 +56,11 @@ orthant_on_machine() {
     processors=$(env -u OMP_NUM_THREADS nproc)
     cores=$(orthant_count Core,Socket)
     ((cores > 0 && cores < processors)) || cores=$processors
-    orthant_ranks=${ORTHANT_RANKS:-$(orthant_count Node)}
+    orthant_ranks=$(orthant_count Node)
     ((orthant_ranks > 0)) || orthant_ranks=1
+    orthant_ranks=${ORTHANT_RANKS:-$orthant_ranks}
+    [[ $orthant_ranks =~ ^[1-9][0-9]*$ ]] ||
+        orthant_error 2 "ORTHANT_RANKS: '$orthant_ranks' is not a number of ranks; give 1 or more"
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > orthant_ranks ? cores / orthant_ranks : 1))}
     orthant_cores=$cores
 }
@@ -138,6 +141,10 @@ orthant_leave() {
         fi
         echo "orthant: error: job $orthant_job: SLURM does not take it back; submit it again," \
             "and it continues" >&2
+    fi
+    if (($1 > 128)); then
+        echo "orthant: error: signal $(($1 - 128)) ended a rank (9: perhaps for want of memory, see" \
+            "orthant plan); the same command goes on from the newest checkpoint" >&2
     fi
     exit "$1"
 }

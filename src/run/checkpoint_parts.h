@@ -69,6 +69,10 @@ orth_status orth_checkpoint_write_contents(orth_h5_file *file, const orth_sae *s
 /** Bytes that the file will have, about. */
 int64_t orth_checkpoint_bytes(const orth_sae *sae, const orth_checkpoint_info *info);
 
+/** A warning where the file system has no room for the checkpoints to come. Not collective. */
+void orth_checkpoint_warn_of_space(const char *run_dir, const orth_sae *sae,
+                                   const orth_checkpoint_info *info, int64_t keep);
+
 /** An array in an open file, with memory for a piece of it. */
 typedef struct orth_checkpoint_reader {
     orth_checkpoint_array array; ///< with the extent that the file has

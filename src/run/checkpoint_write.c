@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -72,6 +73,28 @@ static orth_status check_space(const char *folder, const char *path, int64_t byt
 #endif
     close(file);
     return status;
+}
+
+void orth_checkpoint_warn_of_space(const char *run_dir, const orth_sae *sae,
+                                   const orth_checkpoint_info *info, int64_t keep)
+{
+    struct statvfs space;
+    int64_t *steps = NULL, count = 0;
+    if (statvfs(run_dir, &space) != 0 ||
+        orth_checkpoint_list_steps(run_dir, &steps, &count) != ORTH_OK) {
+        orth_error_clear(); /* the first checkpoint will say more */
+        return;
+    }
+    orth_free(steps);
+    double size = (double)(orth_checkpoint_bytes(sae, info) + METADATA_BYTES);
+    double available = (double)space.f_bavail * (double)space.f_frsize;
+    /* While one is written, those that are kept are still there. */
+    int64_t more = (keep < 1 ? 1 : keep) + 1 - (count < keep ? count : keep);
+    if ((double)more * size > available)
+        orth_log_warning("%s: %.1f MiB are free, and checkpoints take %.1f MiB more (%" PRId64
+                         " of %.1f MiB with the one being written); free space, or lower "
+                         "checkpoint.keep",
+                         run_dir, mib(available), mib((double)more * size), more, mib(size));
 }
 
 /* Every node that wrote brings its part to the disk. Its cached pages are given up, so that the

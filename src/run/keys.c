@@ -62,7 +62,8 @@ const orth_key orth_keys[] = {
      FROM_TO(1, ORTH_CHECKPOINT_MOST_SKIPPED), NULL, FREE,
      "How often in the whole run a step whose loss or gradient is not finite may be undone: back "
      "to the newest checkpoint, the same batches again and that one left out, as metrics.jsonl "
-     "records. Then, and with none, such a step ends the run with exit code 6."},
+     "records. A bad row costs one in each epoch. Then, and with none, such a step ends the run "
+     "with exit code 6."},
 
     {"data.files", ORTH_KEY_STRINGS, FIELD(data_files), NULL, NULL, ANY, NULL, FREE,
      "Activation files (HDF5), paths or globs, read as one table in this order. Required by "

@@ -48,7 +48,10 @@ static void advise(const orth_trainer *t, char out[256])
     if (t->bad.blame.before)
         snprintf(out, 256, "lower train.lr");
     else if (t->config.run_rollback > 0)
-        snprintf(out, 256, "run.rollback: all %lld are used; lower train.lr or look at the data",
+        snprintf(out, 256,
+                 "run.rollback: all %lld are used; take the row out of the data, lower train.lr, "
+                 "or raise "
+                 "run.rollback and run the same command again",
                  (long long)t->config.run_rollback);
     else
         snprintf(out, 256,

@@ -35,10 +35,10 @@ orth_status orth_path_format(char **out, const char *format, ...)
 
 static orth_status refuse(const char *path, const char *doing)
 {
-    return orth_fail(ORTH_ERR_STORAGE,
-                     "%s: cannot %s: %s; give run.dir a place in an existing folder that can be "
-                     "written",
-                     path, doing, strerror(errno));
+    bool full = errno == ENOSPC || errno == EDQUOT;
+    return orth_fail(ORTH_ERR_STORAGE, "%s: cannot %s: %s; %s", path, doing, strerror(errno),
+                     full ? "free space there, or give run.dir another place"
+                          : "give run.dir a place in an existing folder that can be written");
 }
 
 static orth_status make_folder(const char *path)

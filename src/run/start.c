@@ -152,8 +152,9 @@ static void announce_resume(const orth_trainer *t, const char *path,
                   path, (long long)info->step, (long long)t->steps, info->n_group, info->n_shard,
                   info->threads, info->isa, continuation(t, info));
     if (info->step >= t->steps)
-        orth_log_info("all %lld steps are done already; ask for more to go on",
-                      (long long)t->steps);
+        orth_log_info(
+            "all %lld steps are done already; raise run.steps (or tokens, epochs) to go on",
+            (long long)t->steps);
 }
 
 /* `own`: the checkpoint is in run.dir, which then has this step. */

@@ -12,6 +12,7 @@
 #include <orthant/par/signals.h>
 #include <orthant/run/evaluate.h>
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -130,6 +131,41 @@ static orth_status save_and_go_on(orth_trainer *t)
     return ORTH_OK;
 }
 
+/* The one a start ends with: when the storage fails, what is lost is to be known. */
+static orth_status save_last(orth_trainer *t)
+{
+    if (t->sae.step <= t->last_checkpoint_step)
+        return ORTH_OK;
+    orth_status status = write_checkpoint(t);
+    if (status == ORTH_ERR_STORAGE && t->last_checkpoint_step >= 0)
+        orth_log_warning("the newest checkpoint is of step %" PRId64 ": what came after it up to "
+                         "step %" PRId64 " is lost, and the same command makes it again",
+                         t->last_checkpoint_step, t->sae.step);
+    else if (status == ORTH_ERR_STORAGE)
+        orth_log_warning("there is no checkpoint: all %" PRId64 " steps are lost", t->sae.step);
+    return status;
+}
+
+static bool is_power_of_two(int64_t count)
+{
+    return (count & (count - 1)) == 0;
+}
+
+/* On a full disk each logged step would say so: it is said at the first, second, fourth and so on.
+ */
+static orth_status log_step(orth_trainer *t, const orth_step_report *report, double rate,
+                            bool logged, double *since, int64_t *since_step)
+{
+    orth_status status = orth_agree(
+        t->grid.world, orth_trainer_log_step(t, report, rate, logged, since, since_step));
+    if (status == ORTH_ERR_STORAGE && !is_power_of_two(++t->unlogged)) {
+        orth_error_clear();
+        return ORTH_OK;
+    }
+    return orth_trainer_forgive(t, status,
+                                "the metrics of a step were not written; training goes on");
+}
+
 /* One step on a batch that is in place. */
 static orth_status train_step(orth_trainer *t, bool logged, double *rate, orth_step_report *report)
 {
@@ -186,11 +222,7 @@ static orth_status one_step(orth_trainer *t, double *since, int64_t *since_step)
                                   &skipped));
     t->rows_skipped += skipped;
     ORTH_TRY(train_step(t, logged, &rate, &report));
-    ORTH_TRY(orth_trainer_forgive(
-        t,
-        orth_agree(t->grid.world,
-                   orth_trainer_log_step(t, &report, rate, logged, since, since_step)),
-        "the metrics of a step were not written; training goes on"));
+    ORTH_TRY(log_step(t, &report, rate, logged, since, since_step));
     t->steps_made++;
     orth_time_limit_step(&t->limit, orth_now() - start);
     orth_status evaluated =
@@ -213,8 +245,7 @@ static orth_status loop(orth_trainer *t)
         control asked;
         ORTH_TRY(agree_control(t, &asked));
         if (asked.stop) {
-            if (t->sae.step > t->last_checkpoint_step)
-                ORTH_TRY(write_checkpoint(t));
+            ORTH_TRY(save_last(t));
             return ORTH_STOPPED;
         }
         if (asked.save) {
@@ -229,9 +260,7 @@ static orth_status loop(orth_trainer *t)
         }
         ORTH_TRY(status);
     }
-    if (t->sae.step > t->last_checkpoint_step)
-        ORTH_TRY(write_checkpoint(t));
-    return ORTH_OK;
+    return save_last(t);
 }
 
 /* Once, here: later the clocks of the wall may jump. */
@@ -252,6 +281,16 @@ static void respect_slurm(orth_time_limit *limit)
     orth_log_info("%s ends the run in %s", limit->what, left);
 }
 
+/* Found when the disk is full, it costs steps. */
+static void warn_of_space(const orth_trainer *t)
+{
+    orth_checkpoint_info info;
+    if (t->grid.rank != 0 || t->sae.step >= t->steps)
+        return;
+    orth_trainer_describe(t, &info);
+    orth_checkpoint_warn_of_space(t->config.run_dir, &t->sae, &info, t->config.checkpoint_keep);
+}
+
 static orth_status run(orth_trainer *t)
 {
     int64_t bytes = t->sae.recipe.n_latent * t->sae.d_model * 4 * (t->sae.recipe.ema > 0.0 ? 8 : 6);
@@ -259,6 +298,7 @@ static orth_status run(orth_trainer *t)
     if (t->grid.rank == 0)
         respect_slurm(&t->limit);
     orth_progress_start(&t->progress, t->grid.rank == 0, t->quiet, t->sae.step, t->steps);
+    warn_of_space(t);
     orth_phase_enter(&t->timer, ORTH_PHASE_OTHER);
     t->last_checkpoint = orth_now();
     orth_status status = loop(t);

@@ -49,6 +49,7 @@ typedef struct orth_trainer {
     orth_cursor batch;      ///< the first token of the batch in hand
     orth_cursor cursor;     ///< the first token that no done step has used
     int64_t tokens_seen;    ///< by the steps done
+    int64_t unlogged;       ///< logged steps whose metrics could not be written
     int64_t rows_skipped;   ///< rows of weight zero so far, this process's start on
     int64_t steps_made;     ///< since the start or the last roll-back
     orth_cursor *skipped;   ///< (n_skipped) starts of the batches that roll-backs leave out
