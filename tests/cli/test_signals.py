@@ -181,6 +181,7 @@ class Signals(support.Case):
             running.wait_for(lambda: os.listdir(folder) and support.steps(self.run_dir),
                              "checkpoint")
             saved = support.steps(self.run_dir)[0]
+            running.wait_for_step(self.run_dir, saved + 2)  # it is done with that checkpoint
             os.rename(folder, folder + ".away")
             open(folder, "w").close()
             os.kill(pids[0], signal.SIGUSR1)
