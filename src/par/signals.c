@@ -19,13 +19,27 @@ static void on_request(int signal_number)
     if (signal_number == SIGUSR2)
         save_asked = 1;
     else
-        stop_asked = 1;
+        stop_asked = stop_asked ? stop_asked : signal_number;
 }
 
 static void put(const char *text)
 {
     if (write(STDERR_FILENO, text, strlen(text)) < 0)
         return;
+}
+
+const char *orth_signals_name(int signal_number)
+{
+    switch (signal_number) {
+    case SIGINT:
+        return "SIGINT";
+    case SIGTERM:
+        return "SIGTERM";
+    case SIGUSR1:
+        return "SIGUSR1";
+    default:
+        return "a signal";
+    }
 }
 
 static const char *fatal_name(int signal_number)
@@ -96,9 +110,9 @@ void orth_signals_describe(int rank, int64_t step)
     step_now = (sig_atomic_t)step;
 }
 
-void orth_signals_take(bool *stop, bool *save)
+void orth_signals_take(int *stop, bool *save)
 {
-    *stop = stop_asked != 0;
+    *stop = stop_asked;
     *save = save_asked != 0;
     if (*save)
         save_asked = 0;

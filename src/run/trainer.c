@@ -70,9 +70,10 @@ static bool time_is_up(const orth_trainer *t)
  * written and tells. */
 static orth_status agree_control(orth_trainer *t, control *out)
 {
-    bool asked, save;
+    int asked;
+    bool save;
     orth_signals_take(&asked, &save);
-    bool stop = asked;
+    bool stop = asked != 0;
     if (t->grid.rank == 0) {
         bool up = time_is_up(t),
              untried = t->sae.step > t->last_checkpoint_step && t->sae.step > t->last_try;
@@ -82,7 +83,7 @@ static orth_status agree_control(orth_trainer *t, control *out)
     }
     int flags[4] = {stop, save, orth_lock_lost(t->lock), asked};
     ORTH_TRY(orth_allreduce(flags, 4, MPI_INT, MPI_MAX, t->grid.world));
-    t->stopped_by = flags[3] ? "a signal" : t->limit.what;
+    t->stopped_by = flags[3] ? orth_signals_name(flags[3]) : t->limit.what;
     *out = (control){flags[0] != 0, flags[1] != 0};
     if (flags[2])
         return orth_fail(ORTH_ERR_ENVIRONMENT,

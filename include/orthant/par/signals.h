@@ -21,10 +21,14 @@ void orth_signals_setup(void);
 void orth_signals_describe(int rank, int64_t step);
 
 /**
- * What was asked for on this rank: `stop` stays true from the first such signal on (a second TERM
- * changes nothing), `save` is true once for any number of USR2 since the last call. The scheduler
- * may have reached one rank only: the caller agrees both over all ranks. Not collective.
+ * What was asked for on this rank: `stop` is 0, or the number of the first signal that asked for it
+ * from then on (a second TERM changes nothing), `save` is true once for any number of USR2 since
+ * the last call. The scheduler may have reached one rank only: the caller agrees both over all
+ * ranks. Not collective.
  */
-void orth_signals_take(bool *stop, bool *save);
+void orth_signals_take(int *stop, bool *save);
+
+/** "SIGTERM" and the like, of a signal that asks to stop. */
+const char *orth_signals_name(int signal_number);
 
 #endif
