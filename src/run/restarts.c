@@ -92,22 +92,43 @@ static orth_status write_file(const char *run_dir, const restarts *now, MPI_Comm
     return ORTH_OK;
 }
 
+static orth_status tell_all(bool here, MPI_Comm comm, bool *out)
+{
+    int flag = here;
+    ORTH_MPI(MPI_Bcast(&flag, 1, MPI_INT, 0, comm));
+    *out = flag != 0;
+    return ORTH_OK;
+}
+
+orth_status orth_restarts_continues(const char *run_dir, MPI_Comm comm, bool *continues)
+{
+    restarts before, now;
+    char *path = NULL;
+    ORTH_TRY(orth_agree(comm, orth_path_format(&path, "%s/" FILE_NAME, run_dir)));
+    describe_job(now.job);
+    bool same = starts_before() > 0 && read_file(path, &before) && strcmp(before.job, now.job) == 0;
+    free(path);
+    return tell_all(same, comm, continues);
+}
+
+orth_status orth_restarts_possible(MPI_Comm comm, bool *possible)
+{
+    return tell_all(may_be_requeued(), comm, possible);
+}
+
 orth_status orth_restarts_last(MPI_Comm comm, bool *last)
 {
-    int is_last = starts_before() >= MOST_STARTS;
-    ORTH_MPI(MPI_Bcast(&is_last, 1, MPI_INT, 0, comm));
-    *last = is_last != 0;
-    return ORTH_OK;
+    return tell_all(starts_before() >= MOST_STARTS, comm, last);
 }
 
 orth_status orth_restarts_check(const char *run_dir, int64_t step, MPI_Comm comm)
 {
-    int rank, kept;
+    int rank;
+    bool kept;
     char *path = NULL;
     restarts now = {.step = step};
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    kept = may_be_requeued();
-    ORTH_MPI(MPI_Bcast(&kept, 1, MPI_INT, 0, comm));
+    ORTH_TRY(orth_restarts_possible(comm, &kept));
     orth_status status = ORTH_OK;
     if (rank == 0)
         status = orth_path_format(&path, "%s/" FILE_NAME, run_dir);

@@ -7,6 +7,7 @@
 #include <orthant/io/shuffle.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/restarts.h>
 #include <orthant/sae/init.h>
 
 #include <stdio.h>
@@ -204,17 +205,57 @@ static orth_status choose_checkpoint(const orth_trainer *t, const char *resume, 
     return ORTH_OK;
 }
 
+/* --resume PATH and never are meant for the first start of a job: one that is requeued goes on from
+ * what the starts before it saved. NULL: they saved nothing. */
+static orth_status choose_requeued(const orth_trainer *t, const char *resume, char **path)
+{
+    bool continues = false;
+    if (strcmp(resume, "auto") == 0)
+        return ORTH_OK;
+    ORTH_TRY(orth_restarts_continues(t->config.run_dir, t->grid.world, &continues));
+    return continues ? orth_checkpoint_find(t->config.run_dir, t->grid.world, true, path) : ORTH_OK;
+}
+
+/* A requeued start could not tell later checkpoints, of a continuation given up, from its own. */
+static orth_status check_no_later(const orth_trainer *t)
+{
+    int64_t *steps = NULL, count = 0;
+    if (t->grid.rank != 0)
+        return ORTH_OK;
+    ORTH_TRY(orth_checkpoint_list_steps(t->config.run_dir, &steps, &count));
+    int64_t newest = count > 0 ? steps[0] : -1;
+    orth_free(steps);
+    if (newest <= t->sae.step)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_USAGE,
+                     "--resume: run.dir holds a checkpoint of the later step %lld, from which this "
+                     "job would go on when it is requeued; move the later ones away or use another "
+                     "run.dir",
+                     (long long)newest);
+}
+
+static orth_status check_origin(const orth_trainer *t)
+{
+    bool possible = false;
+    ORTH_TRY(orth_restarts_possible(t->grid.world, &possible));
+    return possible ? orth_agree(t->grid.world, check_no_later(t)) : ORTH_OK;
+}
+
 orth_status orth_trainer_start(orth_trainer *t, const char *resume)
 {
     char *path = NULL;
-    bool own = strcmp(resume, "auto") == 0;
     t->last_checkpoint_step = t->last_try = -1;
     orth_phase_enter(&t->timer, ORTH_PHASE_CHECKPOINT);
-    orth_status status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
+    orth_status status = orth_agree(t->grid.world, choose_requeued(t, resume, &path));
+    bool own = path || strcmp(resume, "auto") == 0;
+    if (status == ORTH_OK && !path)
+        status = orth_agree(t->grid.world, choose_checkpoint(t, resume, &path));
     if (!path)
         orth_phase_enter(&t->timer, ORTH_PHASE_PREPARE);
     if (status == ORTH_OK)
         status = path ? resume_from(t, path, own) : init_fresh(t);
+    if (status == ORTH_OK && !own && path)
+        status = check_origin(t);
     if (own)
         free(path);
     else

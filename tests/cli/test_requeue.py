@@ -27,8 +27,8 @@ class Case(support.Case):
                     "checkpoint__every": "none"}
         return self.write_config(**{**defaults, **keys})
 
-    def train(self, ranks=1, env=None, **keys):
-        return run(["train", self.config(**keys)], ranks, env=env)
+    def train(self, ranks=1, env=None, resume="auto", **keys):
+        return run(["train", self.config(**keys), "--resume", resume], ranks, env=env)
 
 
 class Limit(Case):
@@ -89,6 +89,28 @@ class Restarts(Case):
                                       run__steps=6))
         self.check_success(self.train(run__steps=7))
         self.assertFalse(os.path.exists(os.path.join(self.run_dir, "restarts.json")))
+
+    def test_resume_is_for_the_first_start(self):
+        """--resume PATH or never with a job: requeued, it goes on from what it has saved."""
+        self.check_success(self.train(run__steps=4))
+        origin = support.checkpoint_path(self.run_dir, 4)
+        for name, resume in (("path", origin), ("never", "never")):
+            self.run_dir = self.path(name)
+            fault = {**FRESH, "ORTHANT_FAULT": "step.begin:3:kill"}
+            for count, told in ((0, origin if resume == origin else None), (1, self.run_dir)):
+                result = self.train(1, {**fault, "SLURM_RESTART_COUNT": str(count)}, run__steps=12,
+                                    resume=resume, checkpoint__every=1)
+                self.assertEqual(result.code, -signal.SIGKILL, result.stderr)
+                self.assertEqual(f"resuming from {told}" in result.stderr, told is not None)
+            newest = 8 if resume == origin else 4
+            self.assertEqual(support.steps(self.run_dir)[-1], newest)
+        # in its own folder, where later ones are
+        self.run_dir = self.path("path")
+        first = support.checkpoint_path(self.run_dir, support.steps(self.run_dir)[0])
+        for ranks in (1, 3):
+            result = self.train(ranks, FRESH, run__steps=12, resume=first)
+            self.check_failure(result, 2, "later step 8", "run.dir")
+        self.check_success(self.train(run__steps=12, resume=first))
 
     def test_done(self):
         """A run with nothing left to do is done, however often it was started."""

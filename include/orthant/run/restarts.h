@@ -24,6 +24,14 @@
  */
 orth_status orth_restarts_check(const char *run_dir, int64_t step, MPI_Comm comm);
 
+/** Whether this start continues what an earlier start of the same job began in `run_dir`: it is
+ * requeued, and restarts.json names its job. Collective over `comm`; agreed. */
+orth_status orth_restarts_continues(const char *run_dir, MPI_Comm comm, bool *continues);
+
+/** Whether the job may be started again by itself: by SLURM, or by a loop around mpirun. Rank 0's
+ * environment counts. Collective over `comm`. */
+orth_status orth_restarts_possible(MPI_Comm comm, bool *possible);
+
 /** Whether this start, should it end before orth_restarts_check has counted it, must be the last:
  * the job was started again three times before, with progress or without. Rank 0's environment
  * counts. Collective over `comm`. */
