@@ -176,6 +176,12 @@ class Lost(slurm_case.SlurmCase):
         daemons = {process.pid for process in self.cluster.daemons.values()}
         return found - daemons - {1}
 
+    @staticmethod
+    def kill_at_once(pids):
+        """None of them must see another one's end: a step that tells of it ends the job."""
+        cluster.kill(pids, signal.SIGSTOP)
+        cluster.kill(pids)
+
     def wait_for_down(self, node):
         self.cluster.wait_for(
             lambda: self.cluster.command("sinfo", "-h", "-n", node, "-p", "low", "-o", "%T")
@@ -196,7 +202,7 @@ class Lost(slurm_case.SlurmCase):
         job = self.submit("train.sbatch", self.config(checkpoint__every=10), options=TOGETHER)
         node = set(self.hold(job, "run").values()).pop()
         other = next(name for name in cluster.NODES if name != node)
-        cluster.kill([self.cluster.daemons[node].pid, *self.node_processes(job, node)])
+        self.kill_at_once([self.cluster.daemons[node].pid, *self.node_processes(job, node)])
         self.cluster.daemons[node].wait()
         self.wait_for_down(node)
         self.check_requeued(job)
@@ -231,8 +237,7 @@ class Lost(slurm_case.SlurmCase):
         job = self.submit("train.sbatch", self.config(checkpoint__every=10))
         held = self.hold(job, "run")
         crashed = self.node_processes(job, "node2")
-        self.cluster.daemons["node2"].kill()
-        cluster.kill(crashed)
+        self.kill_at_once([self.cluster.daemons["node2"].pid, *crashed])
         self.cluster.daemons["node2"].wait()
         cluster.kill([pid for pid, node in held.items() if node == "node1"], signal.SIGCONT)
         self.check_requeued(job, timeout=120)
