@@ -1,4 +1,5 @@
 # timeout: 300
+# processors: 2
 """`orthant bench`: what it measures and says, at one rank and at two. Times are never judged."""
 import json
 import os

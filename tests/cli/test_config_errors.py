@@ -1,6 +1,5 @@
 # What a wrong configuration or command line says and returns, at 1 and 3 ranks.
 # timeout: 400
-# processors: 1
 """Each case: one line `orthant: error: ...` on stderr whatever the number of ranks, and the
 documented exit code of every rank. FAULTS 45-47, 55 and 57 (YAML), and those of the command line."""
 import os

@@ -1,6 +1,5 @@
 # What train says of activations it cannot use, at 1 and 3 ranks, and what odd ones it can.
 # timeout: 300
-# processors: 1
 """FAULTS 33-36 and 38-44: one error line that names the file (and dataset, row, width or type),
 exit code 3, and nothing hangs. 37 is in test_faults_nonfinite.py."""
 import math

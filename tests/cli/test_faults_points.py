@@ -1,6 +1,5 @@
 # Every fault point, with the errors its origin can give, on one rank of three.
 # timeout: 600
-# processors: 1
 """What a run does when an operation fails: one line that names what and where, one exit code of all
 ranks, no rank left waiting; and the same command, without the fault, then ends where a run ends
 that nothing disturbed. Needs a program with fault injection (the dev presets)."""

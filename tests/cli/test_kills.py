@@ -1,5 +1,6 @@
 # SIGKILL at random instants, and at each step of writing and finding a checkpoint, on 2 x 2 ranks.
 # timeout: 900
+# processors: 2
 """FAULTS 1 to 4: whatever is killed and when, the next start goes on from the newest checkpoint,
 and the end of the run is that of an undisturbed run, bit for bit. tests/campaigns/kills.py is the
 long form; test_kills_long.py runs it."""

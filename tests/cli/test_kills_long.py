@@ -1,6 +1,7 @@
 # 200 SIGKILLs at random instants of runs on 2 x 2 ranks.
 # labels: long
 # timeout: 2400
+# processors: 2
 import os
 import subprocess
 import sys

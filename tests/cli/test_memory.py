@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# processors: 2
 """Peak resident memory of every rank while it trains at 12288 latents of 768 values and batches of
 4096: at most its shard's parameters and moments and 10 %, where a clip may bind also gradients, 64
 MiB, 24 bytes for each value of its tokens and 24 for each stored entry of a code.

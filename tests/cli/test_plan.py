@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# processors: 2
 """orthant plan: the bytes that a run's ranks receive, counted by the profiling interface of MPI, are
 the plan's, and so is the memory they take; text and JSON agree; what is wrong is refused.
 timeout: 300"""

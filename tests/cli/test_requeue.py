@@ -1,6 +1,5 @@
 # Time limits, and jobs that start again and again.
 # timeout: 200
-# processors: 1
 """SLURM's time limit beside run.max_time: what ends the run is named, with a checkpoint and exit code
 75 in time (FAULTS 9); a job that is requeued without progress stops (FAULTS 11)."""
 import json

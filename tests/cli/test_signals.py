@@ -1,5 +1,6 @@
 # Signals and time limits: a checkpoint, the documented exit code, and the same command goes on.
 # timeout: 240
+# processors: 2
 """FAULTS 5 to 9, 12, 13, 16, 17, and a signal whose checkpoint fails. Signals go to one rank:
 mpirun passes USR1 and USR2 on, but follows TERM with KILL two seconds later whatever ranks do."""
 import os

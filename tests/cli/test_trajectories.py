@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# processors: 2
 """The authors' trajectories through `orthant train`: all groups on one rank, some on each grid.
 timeout: 240
 test_trajectories_long.py runs every group on every grid."""

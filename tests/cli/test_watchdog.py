@@ -1,6 +1,5 @@
 # The watchdog: it names the rank that hangs, wherever it does, and spares those that are slow.
 # timeout: 240
-# processors: 1
 """FAULTS 12 and 16. A hang is injected at one rank; the others wait for it. The exit code is 76, and
 the next start goes on."""
 import os

@@ -1,6 +1,5 @@
 # The watchdog names the right phase, wherever a rank hangs.
 # timeout: 400
-# processors: 1
 # labels: long
 import unittest
 

@@ -1,6 +1,5 @@
 # Two nodes, each a network namespace of this host: the same values as one host, and a cut link.
 # timeout: 200
-# processors: 1
 import unittest
 
 import cluster

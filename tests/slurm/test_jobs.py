@@ -1,6 +1,5 @@
 # jobs/train.sbatch on a real SLURM: finish, time limit, preemption, each with the end of one run.
 # timeout: 400
-# processors: 1
 """One job in pieces is one run: after the time limit and after a preemption it goes back into the
 queue by itself, continues where it was, and ends bit for bit as a job that nothing happened to."""
 import re

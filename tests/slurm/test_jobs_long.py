@@ -1,6 +1,5 @@
 # jobs/train.sbatch on a real SLURM: what ends a job, and what becomes of it.
 # timeout: 900
-# processors: 1
 # labels: long
 """scancel, a job that is killed without grace, nodes that are lost, two jobs in one run directory,
 failures that must not be requeued, ranks that leave one after the other."""

@@ -1,6 +1,5 @@
 # jobs/array.sbatch, eval.sbatch and scaling.sbatch on a real SLURM.
 # timeout: 400
-# processors: 1
 # labels: long
 """A sweep with one run directory for each value, an evaluation, and the table of scaling."""
 import json

@@ -1,6 +1,5 @@
 # The scripts in jobs/ without SLURM: the same, under mpirun.
 # timeout: 300
-# processors: 1
 """`bash jobs/train.sbatch` and its like: stopped and gone on with until done, stopped for good by a
 signal for the script, exit codes, a sweep, an evaluation, the table of scaling."""
 import json
