@@ -1,6 +1,7 @@
 #include "rows.h"
 
 #include <orthant/base/fault.h>
+#include <orthant/base/finite.h>
 #include <orthant/base/half.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/alive.h>
@@ -222,17 +223,6 @@ static void to_float(orth_h5_type type, const void *in, int64_t count, float *ou
     }
 }
 
-static bool all_finite(const float *values, int64_t count)
-{
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, values + i, sizeof bits);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
-    }
-    return !bad;
-}
-
 bool orth_rows_convert(const orth_table_file *file, const unsigned char *raw, int64_t d_model,
                        float *out)
 {
@@ -248,5 +238,5 @@ bool orth_rows_convert(const orth_table_file *file, const unsigned char *raw, in
             memcpy(piece, from, (size_t)(count * size));
         to_float(file->type, piece, count, out + at);
     }
-    return all_finite(out, d_model);
+    return orth_all_finite(out, d_model);
 }

@@ -5,6 +5,7 @@
 #include "checkpoint_parts.h"
 
 #include <orthant/base/fault.h>
+#include <orthant/base/finite.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -193,17 +194,6 @@ static void retain(const char *run_dir, int64_t step, int64_t keep)
     orth_free(steps);
 }
 
-static bool all_finite(const float *values, int64_t count)
-{
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, values + i, sizeof bits);
-        bad |= (bits & 0x7F800000u) == 0x7F800000u;
-    }
-    return !bad;
-}
-
 /* A model that has overflowed must not take the place of the good ones before it. */
 static orth_status check_finite(const orth_sae *sae)
 {
@@ -213,7 +203,7 @@ static orth_status check_finite(const orth_sae *sae)
     for (int i = 0; i < table.count; i++) {
         const orth_checkpoint_array *array = &table.items[i];
         int64_t rows = orth_range_size(orth_checkpoint_held(array, sae));
-        if (array->type == ORTH_H5_FLOAT && !all_finite(array->data, rows * array->extent[1]))
+        if (array->type == ORTH_H5_FLOAT && !orth_all_finite(array->data, rows * array->extent[1]))
             return orth_fail(ORTH_ERR_NONFINITE,
                              "step %lld: %s is not finite; lower train.lr or look at the data; "
                              "checkpoints up to here are kept",

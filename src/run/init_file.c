@@ -1,5 +1,6 @@
 #include "trainer_parts.h"
 
+#include <orthant/base/finite.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/sae/init.h>
@@ -86,19 +87,11 @@ static orth_status check_there(const char *path, int rank)
     return orth_fail(ORTH_ERR_USAGE, "init.file: %s: %s; check the path", path, strerror(errno));
 }
 
-static bool all_finite(const float *values, int64_t count)
-{
-    bool finite = true;
-    for (int64_t i = 0; i < count; i++)
-        finite &= isfinite(values[i]) != 0;
-    return finite;
-}
-
 static orth_status check_finite(const char *path, const orth_sae *sae)
 {
     int64_t n = orth_range_size(sae->own), d = sae->d_model;
-    if (all_finite(sae->weights.W_enc, n * d) && all_finite(sae->weights.W_dec, n * d) &&
-        all_finite(sae->weights.b_enc, n) && all_finite(sae->weights.b_dec, d))
+    if (orth_all_finite(sae->weights.W_enc, n * d) && orth_all_finite(sae->weights.W_dec, n * d) &&
+        orth_all_finite(sae->weights.b_enc, n) && orth_all_finite(sae->weights.b_dec, d))
         return ORTH_OK;
     return orth_fail(ORTH_ERR_CORRUPT, "%s: init.file holds NaN or Inf; give finite weights", path);
 }

@@ -66,13 +66,20 @@ static bool read_file(const char *path, restarts *out)
     return good;
 }
 
+/* What the start before this one left, if it was of the same job. */
+static bool earlier_start(const char *path, restarts *before)
+{
+    char job[sizeof before->job];
+    describe_job(job);
+    return starts_before() > 0 && read_file(path, before) && strcmp(before->job, job) == 0;
+}
+
 /* This start's entry, from that of the one before. */
 static restarts count_start(const char *path, int64_t step)
 {
     restarts before, now = {.step = step};
     describe_job(now.job);
-    if (starts_before() > 0 && read_file(path, &before) && strcmp(before.job, now.job) == 0 &&
-        step <= before.step)
+    if (earlier_start(path, &before) && step <= before.step)
         now.starts = before.starts < MOST_STARTS ? before.starts + 1 : MOST_STARTS;
     return now;
 }
@@ -102,12 +109,19 @@ static orth_status tell_all(bool here, MPI_Comm comm, bool *out)
 
 orth_status orth_restarts_continues(const char *run_dir, MPI_Comm comm, bool *continues)
 {
-    restarts before, now;
+    int rank;
+    bool same = false;
     char *path = NULL;
-    ORTH_TRY(orth_agree(comm, orth_path_format(&path, "%s/" FILE_NAME, run_dir)));
-    describe_job(now.job);
-    bool same = starts_before() > 0 && read_file(path, &before) && strcmp(before.job, now.job) == 0;
-    free(path);
+    orth_status status = ORTH_OK;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    if (rank == 0)
+        status = orth_path_format(&path, "%s/" FILE_NAME, run_dir);
+    if (path) {
+        restarts before;
+        same = earlier_start(path, &before);
+        free(path);
+    }
+    ORTH_TRY(orth_agree(comm, status));
     return tell_all(same, comm, continues);
 }
 

@@ -1,3 +1,4 @@
+#include <orthant/base/finite.h>
 #include <orthant/sae/blame.h>
 
 #include <orthant/kern/norm.h>
@@ -7,14 +8,6 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
-
-static bool all_finite(const float *values, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            return false;
-    return true;
-}
 
 /* The lowest index that any rank has found; -1 when none has (INT64_MAX). */
 static orth_status lowest(const orth_sae *sae, int64_t *index)
@@ -40,7 +33,7 @@ static int64_t first_bad_latent(const orth_sae *sae)
     const orth_params *w = &sae->weights;
     int64_t d = sae->d_model, n = orth_range_size(sae->own);
     for (int64_t i = 0; i < n; i++)
-        if (!all_finite(w->W_enc + i * d, d) || !all_finite(w->W_dec + i * d, d) ||
+        if (!orth_all_finite(w->W_enc + i * d, d) || !orth_all_finite(w->W_dec + i * d, d) ||
             !isfinite(w->b_enc[i]))
             return sae->own.begin + i;
     return INT64_MAX;
@@ -48,7 +41,7 @@ static int64_t first_bad_latent(const orth_sae *sae)
 
 static bool code_finite(const orth_code *code, int64_t t)
 {
-    return all_finite(code->value + code->start[t], code->start[t + 1] - code->start[t]);
+    return orth_all_finite(code->value + code->start[t], code->start[t + 1] - code->start[t]);
 }
 
 /* Of the token group's tokens; squared errors are known of the own ones. */
@@ -78,7 +71,7 @@ static orth_status blame_loss(const orth_sae *sae, const orth_workspace *w,
     snprintf(out->what, sizeof out->what, "the loss is not finite (mse %s, aux %s, afa %s)",
              term(report->terms.mse, mse), term(report->terms.aux, aux),
              term(report->terms.afa, afa));
-    out->before = latent >= 0 || !all_finite(sae->weights.b_dec, sae->d_model);
+    out->before = latent >= 0 || !orth_all_finite(sae->weights.b_dec, sae->d_model);
     if (out->before)
         out->token = -1;
     return ORTH_OK;

@@ -76,6 +76,11 @@ def check_points():
     for path in sorted((root / "src").rglob("*.[ch]")):
         for words in re.findall(r"\borth_(?:h5_)?fault(?:_fails)?\(([^;]*?)\)", path.read_text()):
             visited |= set(re.findall(r'"([a-z0-9_.]+)"', words))
+        # what is injected there, and not looked at, would be told and not done
+        wrong.extend(f"{path}: {name} takes effects, and this visit ignores them"
+                     for name in re.findall(r'^ *orth_fault\("([a-z0-9_.]+)"\);', path.read_text(),
+                                            re.M)
+                     if f'{{"{name}", 0}}' not in table)
     used = "".join(path.read_text(encoding="utf-8") for path in sorted(tests.rglob("*"))
                    if path.suffix in (".py", ".c", ".sh"))
     wrong.extend(f"src/base/fault.c: {name} is twice in the table"

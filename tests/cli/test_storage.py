@@ -169,13 +169,28 @@ class Storage(support.Case):
         pid = self.wait_for_stop(running, 1)
         self.fill()
         os.kill(pid, signal.SIGCONT)
-        self.check_failure(running.wait(), 4, "step-000000020.h5", "free space")
+        result = running.wait()
+        self.check_failure(result, 4, "step-000000020.h5", "free space")
+        self.assertEqual(sum("newest checkpoint is of step 6: what came after it up to step 20 is "
+                             "lost" in line for line in result.warnings), 1, result.stderr)
+        # steps 8 to 20 are logged, and the first, second, fourth and eighth failure is told
+        self.assertEqual(sum("metrics of a step" in line for line in result.warnings), 4,
+                         result.stderr)
         self.check_whole(expected, (4, 6))
         os.unlink(os.path.join(self.small, "filler"))
         self.check_success(run(["train", self.config(model, self.run_dir)], ranks))
         self.check_whole(expected, (18, 20))
         self.assertEqual([line["step"] for line in support.metrics(self.run_dir)],
                          list(range(1, STEPS + 1)))
+
+    def test_too_small(self):
+        """It is known at the start that the checkpoints will not fit: two kept and one written."""
+        for model, size, told in (("topk", 1, 0), ("topk", 3, 1)):
+            result = run(["train", self.config(model, self.run_dir, run__steps=1,
+                                               model__n_latent=1000 * size)])
+            self.assertEqual(sum("MiB are free, and checkpoints take" in line
+                                 for line in result.warnings), told, result.stderr)
+            shutil.rmtree(self.run_dir)
 
     def test_file_size_limit(self):
         def limit(running, size):

@@ -81,6 +81,14 @@ class WithoutSlurm(support.Case):
             self.assertIn(f"jobs/{script} ", self.run_script(script, code=2))
             said = self.run_script(script, "a", "b", "c", "d", code=2, ORTHANT="/none")
             self.assertIn("orthant: error: /none: not there", said)
+        for ranks in ("abc", "0", "-1"):
+            said = self.run_script("train.sbatch", self.config(), code=2, ranks=ranks)
+            self.assertIn(f"orthant: error: ORTHANT_RANKS: '{ranks}' is not a number", said)
+        said = self.run_script("scaling.sbatch", "--count", "2", self.config(), code=2)
+        self.assertIn("orthant: error: --count: no such option", said)
+        said = self.run_script("train.sbatch", self.config(), code=137,
+                               ORTHANT_FAULT="step.begin:5:kill@1")
+        self.assertIn("orthant: error: signal 9 ended a rank", said)
 
     def test_sweep_and_eval(self):
         self.run_script("array.sbatch", self.config(), "sweep", "model.n_latent", "2^7", "256")
