@@ -11,24 +11,13 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ORTHANT_ROOT"
 
-bash jobs/packages.sh build run
-find_tools
-need_cmake
+bash jobs/build.sh
+find_tools # what was just installed
 if ! command -v jq >/dev/null; then
     echo "orthant: error: no jq: the table of results is made with it; install it or load its module" >&2
     exit 1
 fi
-
-build=build/release
-log=$build/quickstart-build.log
-mkdir -p "$build"
-echo "quickstart: building into $build"
-if ! { "$CMAKE" --preset release && "$CMAKE" --build "$build" --target orthant; } >"$log" 2>&1; then
-    tail -n 60 "$log" >&2
-    echo "quickstart: the build failed; all of it is in $log" >&2
-    exit 1
-fi
-program=$ORTHANT_ROOT/$build/orthant
+program=$ORTHANT_ROOT/build/release/orthant
 
 # Four ranks share the processors there are.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((ORTHANT_PARALLEL > 4 ? ORTHANT_PARALLEL / 4 : 1))}
@@ -38,7 +27,6 @@ if [[ -n ${ORTHANT_QUICKSTART_STEPS:-} ]]; then
 fi
 
 rows=()
-mkdir -p runs
 for model in topk topafa; do
     run=runs/quickstart-$model
     rm -rf "$run" # its own earlier run, nothing else
