@@ -27,6 +27,8 @@ build | module jansson              | libjansson-dev           | jansson-devel  
 build | header isa-l/crc.h          | libisal-dev              | isa-l-devel              | isa-l
 build | module hwloc                | libhwloc-dev             | hwloc-devel              | hwloc
 build | header Random123/philox.h   | librandom123-dev         | Random123-devel          | random123
+build | module gsl                  | libgsl-dev               | gsl-devel                | gsl
+build | module libzip               | libzip-dev               | libzip-devel             | libzip
 build | module check                | check                    | check-devel              | check
 run   | command mpirun              | openmpi-bin              | openmpi                  | openmpi
 run   | command jq                  | jq                       | jq                       | jq

@@ -11,8 +11,10 @@ declare -A may_use=(
     [kern]="base kern"
     [io]="base par io"
     [sae]="base par kern sae"
+    [foreign]="base par io sae foreign"
     [eval]="base par kern io sae eval"
-    [run]="base par kern io sae eval run"
+    [run]="base par kern io sae foreign eval run"
+    [report]="base par kern io sae foreign eval run report"
 )
 checked=0 failed=0
 
