@@ -79,9 +79,12 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae)
     int64_t step = info.step;
     double mse_scale = info.mse_scale, input_scale = info.input_scale;
     orth_checkpoint_table table;
-    orth_checkpoint_list_arrays(info.n_latent, info.d_model,
-                                info.has_optimizer && sae->moment1.W_enc,
-                                info.has_average && sae->average.W_enc, sae, &table);
+    orth_checkpoint_parts parts = orth_checkpoint_parts_in(&info);
+    const orth_checkpoint_parts wanted = orth_checkpoint_parts_of(sae);
+    parts.threshold = wanted.threshold;
+    parts.optimizer = parts.optimizer && wanted.optimizer;
+    parts.average = parts.average && wanted.average;
+    orth_checkpoint_list_arrays(info.n_latent, info.d_model, parts, sae, &table);
     orth_checkpoint_info_free(&info);
     orth_h5_file *file = NULL;
     ORTH_TRY(orth_agree(world, status));
@@ -120,8 +123,8 @@ orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm)
     /* This reads and checks the small vectors on every rank. */
     ORTH_TRY(orth_checkpoint_read_info(path, comm, &info));
     orth_checkpoint_table table;
-    orth_checkpoint_list_arrays(info.n_latent, info.d_model, info.has_optimizer, info.has_average,
-                                NULL, &table);
+    orth_checkpoint_list_arrays(info.n_latent, info.d_model, orth_checkpoint_parts_in(&info), NULL,
+                                &table);
     orth_checkpoint_info_free(&info);
     orth_h5_file *file = NULL;
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, comm, &file));

@@ -99,7 +99,12 @@ static orth_status parse_config(orth_model_source *source, const char *const *ov
                          "model.n_latent: %lld, but %s holds %lld latents; leave the key out",
                          (long long)source->config.recipe.n_latent, source->path,
                          (long long)source->info.n_latent);
-    if (source->config.recipe.selection != ORTH_SELECT_TOPAFA &&
+    if (source->config.recipe.selection == ORTH_SELECT_JUMPRELU && !source->info.has_threshold)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "model.selection: %s holds no thresholds, which jumprelu needs; leave the "
+                         "key out",
+                         source->path);
+    if (orth_selection_uses_k(source->config.recipe.selection) &&
         source->config.recipe.k > source->info.n_latent)
         return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
                          (long long)source->config.recipe.k, (long long)source->info.n_latent);

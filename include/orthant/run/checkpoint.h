@@ -22,6 +22,7 @@ typedef struct orth_checkpoint_info {
     char isa[32];                         ///< kernel set that wrote it
     char libraries[256];                  ///< MPI, HDF5, BLAS versions that wrote it
     char program_version[32];
+    bool has_threshold;   ///< thresholds of jumprelu are there
     bool has_optimizer;   ///< moments and counters are there
     bool has_average;     ///< EMA is there
     char *config;         ///< the resolved YAML
@@ -45,6 +46,13 @@ enum { ORTH_CHECKPOINT_MOST_SKIPPED = 1000 };
  */
 orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
                                   const orth_checkpoint_info *info, bool verify, int64_t keep);
+
+/**
+ * Write `path` as such a file, whole or not at all, verified; what was there is replaced. Nothing
+ * else is touched. Collective over the grid's world; agreed. Errors as of orth_checkpoint_write.
+ */
+orth_status orth_checkpoint_write_file(const char *path, const orth_sae *sae,
+                                       const orth_checkpoint_info *info);
 
 /**
  * Make a warning of a failure that the run survives, such as a checkpoint that could not be
