@@ -1,4 +1,4 @@
-#include <orthant/io/safetensors.h>
+#include <orthant/foreign/safetensors.h>
 
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -18,31 +18,6 @@ enum { PREFIX = 8 }; /* bytes before the header */
 
 /* What to do about any of these files. */
 #define AGAIN "download or export it again"
-
-static const struct {
-    const char *name;
-    int64_t size;
-} types[] = {
-    [ORTH_TENSOR_BOOL] = {"BOOL", 1},       [ORTH_TENSOR_U8] = {"U8", 1},
-    [ORTH_TENSOR_I8] = {"I8", 1},           [ORTH_TENSOR_F8_E5M2] = {"F8_E5M2", 1},
-    [ORTH_TENSOR_F8_E4M3] = {"F8_E4M3", 1}, [ORTH_TENSOR_I16] = {"I16", 2},
-    [ORTH_TENSOR_U16] = {"U16", 2},         [ORTH_TENSOR_F16] = {"F16", 2},
-    [ORTH_TENSOR_BF16] = {"BF16", 2},       [ORTH_TENSOR_I32] = {"I32", 4},
-    [ORTH_TENSOR_U32] = {"U32", 4},         [ORTH_TENSOR_F32] = {"F32", 4},
-    [ORTH_TENSOR_F64] = {"F64", 8},         [ORTH_TENSOR_I64] = {"I64", 8},
-    [ORTH_TENSOR_U64] = {"U64", 8},
-};
-enum { TYPES = sizeof types / sizeof *types };
-
-const char *orth_tensor_type_name(orth_tensor_type type)
-{
-    return types[type].name;
-}
-
-int64_t orth_tensor_type_size(orth_tensor_type type)
-{
-    return types[type].size;
-}
 
 /* ---- the header's length ---- */
 
@@ -89,8 +64,8 @@ static orth_status read_type(const header *h, const json_t *entry, orth_tensor *
     const char *name = json_string_value(json_object_get(entry, "dtype"));
     if (!name)
         return bad_tensor(h, tensor->name, "dtype is missing or no text");
-    for (int i = 0; i < TYPES; i++)
-        if (strcmp(types[i].name, name) == 0) {
+    for (int i = 0; i < ORTH_TENSOR_TYPES; i++)
+        if (strcmp(orth_tensor_type_name((orth_tensor_type)i), name) == 0) {
             tensor->type = (orth_tensor_type)i;
             return ORTH_OK;
         }
@@ -109,7 +84,7 @@ static orth_status read_shape(const header *h, const json_t *entry, orth_tensor 
     if (json_array_size(shape) > ORTH_TENSOR_RANK_MOST)
         return bad_tensor(h, tensor->name, "shape has more than 8 dimensions");
     tensor->rank = (int)json_array_size(shape);
-    *bytes = types[tensor->type].size;
+    *bytes = orth_tensor_type_size(tensor->type);
     for (int i = 0; i < ORTH_TENSOR_RANK_MOST; i++) {
         tensor->shape[i] = 1;
         if (i >= tensor->rank)

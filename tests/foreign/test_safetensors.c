@@ -2,7 +2,7 @@
  * ranks: 1 3 */
 #include "check_mpi.h"
 
-#include <orthant/io/safetensors.h>
+#include <orthant/foreign/safetensors.h>
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
-#ifndef ORTHANT_IO_SAFETENSORS_H
-#define ORTHANT_IO_SAFETENSORS_H
+#ifndef ORTHANT_FOREIGN_SAFETENSORS_H
+#define ORTHANT_FOREIGN_SAFETENSORS_H
 
 #include <orthant/base/status.h>
+#include <orthant/foreign/tensor_type.h>
 
 #include <mpi.h>
 #include <stdint.h>
@@ -13,26 +14,7 @@
  * believed: every tensor of an accepted file lies inside it, has the bytes that its type and shape
  * ask for, and shares none with another.
  */
-typedef enum orth_tensor_type {
-    ORTH_TENSOR_BOOL,
-    ORTH_TENSOR_U8,
-    ORTH_TENSOR_I8,
-    ORTH_TENSOR_F8_E5M2,
-    ORTH_TENSOR_F8_E4M3,
-    ORTH_TENSOR_I16,
-    ORTH_TENSOR_U16,
-    ORTH_TENSOR_F16,
-    ORTH_TENSOR_BF16,
-    ORTH_TENSOR_I32,
-    ORTH_TENSOR_U32,
-    ORTH_TENSOR_F32,
-    ORTH_TENSOR_F64,
-    ORTH_TENSOR_I64,
-    ORTH_TENSOR_U64
-} orth_tensor_type;
-
 enum {
-    ORTH_TENSOR_RANK_MOST = 8,
     ORTH_SAFETENSORS_HEADER_MOST = 100000000 ///< bytes; the bound of the format's own library
 };
 
@@ -50,12 +32,6 @@ typedef struct orth_safetensors {
     orth_tensor *tensors;
     int64_t count;
 } orth_safetensors;
-
-/** "F32", "BF16", ..., as the header spells it. */
-const char *orth_tensor_type_name(orth_tensor_type type);
-
-/** Bytes of an element. */
-int64_t orth_tensor_type_size(orth_tensor_type type);
 
 /**
  * Read the table of contents from the first `length` bytes of a file of `file_bytes` bytes, which
