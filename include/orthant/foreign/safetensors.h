@@ -4,7 +4,6 @@
 #include <orthant/base/status.h>
 #include <orthant/foreign/tensor_type.h>
 
-#include <mpi.h>
 #include <stdint.h>
 
 /**
@@ -12,11 +11,9 @@
  * (little-endian), the header (a JSON object: name -> dtype, shape, data_offsets), then the
  * tensors, row-major and little-endian, one after another without holes. Nothing of the file is
  * believed: every tensor of an accepted file lies inside it, has the bytes that its type and shape
- * ask for, and shares none with another.
+ * ask for, and shares none with another. (Files are read through tensor_file.h.)
  */
-enum {
-    ORTH_SAFETENSORS_HEADER_MOST = 100000000 ///< bytes; the bound of the format's own library
-};
+enum { ORTH_SAFETENSORS_HEADER_MOST = 100000000 }; ///< bytes; the bound of the format's own library
 
 /** One tensor. */
 typedef struct orth_tensor {
@@ -31,6 +28,7 @@ typedef struct orth_tensor {
 typedef struct orth_safetensors {
     orth_tensor *tensors;
     int64_t count;
+    struct json_t *metadata; ///< an object of texts (jansson); NULL: none
 } orth_safetensors;
 
 /**
@@ -43,10 +41,6 @@ typedef struct orth_safetensors {
  */
 orth_status orth_safetensors_parse(const char *bytes, int64_t length, int64_t file_bytes,
                                    const char *path, orth_safetensors *out);
-
-/** Read the table of contents of a file: rank 0 reads, every rank gets it. ORTH_ERR_USAGE when
- * there is no such file, else as orth_safetensors_parse. Collective over `comm`; agreed. */
-orth_status orth_safetensors_open(const char *path, MPI_Comm comm, orth_safetensors *out);
 
 /** The tensor of that name, NULL when there is none. */
 const orth_tensor *orth_safetensors_find(const orth_safetensors *file, const char *name);

@@ -52,9 +52,10 @@ typedef struct orth_tensor_entry {
 
 /**
  * Open: rank 0 reads the table of contents, every rank gets it and opens the file for its own
- * reads. ORTH_ERR_USAGE when there is no such file or it is none of the formats; `fault` (as
- * ORTH_ERR_DATA for activations, ORTH_ERR_CORRUPT for models) when it is damaged or holds what
- * cannot be read. Collective over `comm`; agreed. End with orth_tensor_file_close.
+ * reads. `fault` (ORTH_ERR_DATA for activations, ORTH_ERR_CORRUPT for models) when it is of none
+ * of the formats, damaged or holds what cannot be read; where there is no such file,
+ * ORTH_ERR_USAGE, but ORTH_ERR_DATA of activations. Collective over `comm`; agreed. End with
+ * orth_tensor_file_close.
  */
 orth_status orth_tensor_file_open(const char *path, orth_status fault, MPI_Comm comm,
                                   orth_tensor_file **out);
@@ -81,8 +82,9 @@ const orth_tensor_entry *orth_tensor_file_find(const orth_tensor_file *file, con
  * Read elements [begin, end) of an entry, counted in C order (the last index runs fastest) whatever
  * the order in the file: Fortran order, strides, offsets and expanded dimensions are resolved. To
  * float32 rounds to nearest (float64, integers); a finite value that overflows becomes Inf. `entry`
- * is one of this file; numbers that are no tensors read as one element. Memory is bounded whatever
- * the size asked for. Not collective; the status is local: the caller agrees it.
+ * is one of this file; numbers that are no tensors read as one element. Reads of a compressed .npz
+ * go fastest in ascending order. Memory is bounded (4 MiB) whatever the size asked for. Not
+ * collective; the status is local: the caller agrees it.
  */
 orth_status orth_tensor_read_f32(orth_tensor_file *file, const orth_tensor_entry *entry,
                                  int64_t begin, int64_t end, float *out);
