@@ -16,8 +16,7 @@ typedef struct names {
 
 static const names layers = {"encoder.weight", "decoder.weight", "encoder.bias", "b_dec"};
 static const names own_bias = {"encoder.weight", "decoder.weight", "encoder.bias", "bias"};
-static const names late_bias = {"encoder.weight", "decoder.weight", "encoder.bias",
-                                "decoder.bias"};
+static const names late_bias = {"encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias"};
 static const names matrices = {"W_enc", "W_dec", "b_enc", "b_dec"};
 
 typedef struct dictionary {
@@ -83,7 +82,8 @@ static orth_status read_k(sae_source *source, const sae_source *trainer)
     return ORTH_OK;
 }
 
-/* A threshold of at least 0 is what the tool uses at inference; -1 means that it was not set yet. */
+/* A threshold of at least 0 is what the tool uses at inference; -1 means that it was not set yet.
+ */
 static orth_status read_threshold(sae_source *source, const dictionary *kind)
 {
     const orth_tensor_entry *entry = orth_tensor_file_find(source->tensors, "threshold");
@@ -102,7 +102,7 @@ static orth_status read_threshold(sae_source *source, const dictionary *kind)
 static orth_status describe(sae_source *source)
 {
     sae_source trainer;
-    const dictionary *kind;
+    const dictionary *kind = NULL;
     orth_sae_description *d = &source->description;
     ORTH_TRY(find_trainer(source, &trainer));
     ORTH_TRY(find_dictionary(&trainer, &kind));
@@ -137,14 +137,10 @@ static orth_status plan(const orth_sae_export *what, sae_target *target)
 {
     const orth_sae *sae = what->sae;
     bool topk = sae->recipe.selection == ORTH_SELECT_TOPK;
-    const orth_tensor_entry k = {.name = "k",
-                                 .kind = ORTH_ENTRY_TENSOR,
-                                 .type = ORTH_TENSOR_I32,
-                                 .integer = sae->recipe.k};
-    const orth_tensor_entry threshold = {.name = "threshold",
-                                         .kind = ORTH_ENTRY_TENSOR,
-                                         .type = ORTH_TENSOR_F32,
-                                         .real = -1.0};
+    const orth_tensor_entry k = {
+        .name = "k", .kind = ORTH_ENTRY_TENSOR, .type = ORTH_TENSOR_I32, .integer = sae->recipe.k};
+    const orth_tensor_entry threshold = {
+        .name = "threshold", .kind = ORTH_ENTRY_TENSOR, .type = ORTH_TENSOR_F32, .real = -1.0};
     sae_add_file(target, "ae.pt", ORTH_FORMAT_TORCH);
     sae_add_part(target, sae, layers.b_dec, SAE_B_DEC, false);
     sae_add_value(target, &k, SAE_VALUE_INTEGER);

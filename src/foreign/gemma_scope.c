@@ -18,7 +18,5 @@ static orth_status describe(sae_source *source)
     return sae_check_tensors(source, 0, 0, NULL);
 }
 
-const sae_format sae_format_gemma_scope = {.name = "gemma_scope",
-                                           .tensors_name = "params.npz",
-                                           .suffix = ".npz",
-                                           .describe = describe};
+const sae_format sae_format_gemma_scope = {
+    .name = "gemma_scope", .tensors_name = "params.npz", .suffix = ".npz", .describe = describe};

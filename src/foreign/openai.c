@@ -1,6 +1,6 @@
 /* OpenAI's sparse_autoencoder (Gao et al. 2024): autoencoder.pt with pre_bias [d], latent_bias [n],
- * encoder.weight [n, d], decoder.weight [d, n], statistics, and "activation", whose "TopK" also means
- * that the input is normalised: (x - mean) / (std + 1e-5), as Orthant's layernorm. */
+ * encoder.weight [n, d], decoder.weight [d, n], statistics, and "activation", whose "TopK" also
+ * means that the input is normalised: (x - mean) / (std + 1e-5), as Orthant's layernorm. */
 #include "sae_format.h"
 
 #include <stdio.h>
@@ -18,8 +18,7 @@ static const char *text_of(const sae_source *source, const char *name)
 static orth_status describe_topk(sae_source *source)
 {
     orth_sae_description *d = &source->description;
-    const orth_tensor_entry *k =
-        orth_tensor_file_find(source->tensors, "activation_state_dict/k");
+    const orth_tensor_entry *k = orth_tensor_file_find(source->tensors, "activation_state_dict/k");
     const char *after = text_of(source, "activation_state_dict/postact_fn");
     if (!k || k->kind != ORTH_ENTRY_INTEGER || k->integer < 1)
         return orth_fail(ORTH_ERR_CORRUPT,

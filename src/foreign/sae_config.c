@@ -12,14 +12,16 @@ static const json_t *value_of(const sae_source *source, const char *key)
 
 static orth_status missing(const sae_source *source, const char *key)
 {
-    return orth_fail(ORTH_ERR_CORRUPT, "%s: the key '%s' is missing; add it, or get the whole folder",
+    return orth_fail(ORTH_ERR_CORRUPT,
+                     "%s: the key '%s' is missing; add it, or get the whole folder",
                      source->config_path, key);
 }
 
 static orth_status of_other_type(const sae_source *source, const char *key, const char *wanted)
 {
-    return orth_fail(ORTH_ERR_CORRUPT, "%s: the key '%s' is not %s; correct it, or get the folder "
-                                       "again",
+    return orth_fail(ORTH_ERR_CORRUPT,
+                     "%s: the key '%s' is not %s; correct it, or get the folder "
+                     "again",
                      source->config_path, key, wanted);
 }
 
@@ -99,7 +101,8 @@ static orth_status check_shape(const sae_source *source, const sae_tensor *tenso
     if (e->rank == rank && e->shape[0] == first && (rank == 1 || e->shape[1] == second))
         return ORTH_OK;
     if (rank == 1)
-        return orth_fail(ORTH_ERR_CORRUPT, "%s: the tensor '%s' is %s, not [%lld]; get the file again",
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: the tensor '%s' is %s, not [%lld]; get the file again",
                          orth_tensor_file_path(source->tensors), e->name,
                          orth_tensor_shape_text(e, text), (long long)first);
     return orth_fail(ORTH_ERR_CORRUPT,
@@ -121,8 +124,9 @@ static orth_status set_sizes(sae_source *source, int64_t d_model, int64_t n_late
         (n_latent == 0 || n_latent == d->n_latent))
         return ORTH_OK;
     if (!right)
-        return orth_fail(ORTH_ERR_CORRUPT, "%s: the tensor '%s' is %s, no matrix of weights; get the "
-                                           "file again",
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: the tensor '%s' is %s, no matrix of weights; get the "
+                         "file again",
                          orth_tensor_file_path(source->tensors), W->entry->name,
                          orth_tensor_shape_text(W->entry, text));
     return orth_fail(ORTH_ERR_CORRUPT,

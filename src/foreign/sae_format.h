@@ -2,8 +2,9 @@
 #define ORTHANT_SRC_FOREIGN_SAE_FORMAT_H
 
 /**
- * What the files of the tools (saelens.c, sparsify.c, ...) share with sae_folder*.c: a tool describes
- * where its tensors are and how its encoder differs; reading, folding and writing are common.
+ * What the files of the tools (saelens.c, sparsify.c, ...) share with sae_folder*.c: a tool
+ * describes where its tensors are and how its encoder differs; reading, folding and writing are
+ * common.
  */
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/foreign/tensor_writer.h>

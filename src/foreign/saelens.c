@@ -1,7 +1,7 @@
 /* SAELens (jbloomAus/SAELens), versions 6 and, as published folders have them, before: cfg.json,
  * sae_weights.safetensors with W_enc [d, n], W_dec [n, d], b_enc, b_dec, threshold. Architectures
- * topk, jumprelu (BatchTopK is saved as such) and standard, a plain ReLU. Its layer_norm is Orthant's
- * layernorm: (x - mean) / (std + 1e-5), std with divisor d - 1. */
+ * topk, jumprelu (BatchTopK is saved as such) and standard, a plain ReLU. Its layer_norm is
+ * Orthant's layernorm: (x - mean) / (std + 1e-5), std with divisor d - 1. */
 #include "sae_format.h"
 
 #include "top_afa.h"
@@ -125,12 +125,12 @@ static orth_status check(const orth_sae *sae, bool *calibrate)
 static orth_status add_config(const orth_sae *sae, bool topk, sae_target *target)
 {
     bool layernorm = sae->recipe.input == ORTH_INPUT_LAYERNORM;
-    json_t *config = json_pack(
-        "{sssIsIsssssbsssss{ss}}", "architecture", topk ? "topk" : "jumprelu", "d_in",
-        (json_int_t)sae->d_model, "d_sae", (json_int_t)sae->recipe.n_latent, "dtype", "float32",
-        "device", "cpu", "apply_b_dec_to_input", 1, "normalize_activations",
-        layernorm ? "layer_norm" : "none", "reshape_activations", "none", "metadata",
-        "sae_lens_version", "6.0.0");
+    json_t *config =
+        json_pack("{sssIsIsssssbsssss{ss}}", "architecture", topk ? "topk" : "jumprelu", "d_in",
+                  (json_int_t)sae->d_model, "d_sae", (json_int_t)sae->recipe.n_latent, "dtype",
+                  "float32", "device", "cpu", "apply_b_dec_to_input", 1, "normalize_activations",
+                  layernorm ? "layer_norm" : "none", "reshape_activations", "none", "metadata",
+                  "sae_lens_version", "6.0.0");
     if (topk) {
         json_object_set_new(config, "k", json_integer(sae->recipe.k));
         json_object_set_new(config, "rescale_acts_by_decoder_norm", json_false());

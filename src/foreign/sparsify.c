@@ -34,12 +34,14 @@ static orth_status describe(sae_source *source)
     ORTH_TRY(sae_config_count(source, "d_in", 0, &d_in));
     ORTH_TRY(sae_config_count(source, "k", 0, &d->k));
     const json_t *count = json_object_get(source->config, "num_latents");
-    if (count && !json_is_null(count) && !(json_is_integer(count) && json_integer_value(count) == 0)) {
+    if (count && !json_is_null(count) &&
+        !(json_is_integer(count) && json_integer_value(count) == 0)) {
         ORTH_TRY(sae_config_count(source, "num_latents", 0, &n_latent));
     } else {
         ORTH_TRY(sae_config_count(source, "expansion_factor", 0, &factor));
         if (__builtin_mul_overflow(factor, d_in, &n_latent))
-            return sae_refuse(source, "expansion_factor", "too large", "no file holds so many latents");
+            return sae_refuse(source, "expansion_factor", "too large",
+                              "no file holds so many latents");
     }
     ORTH_TRY(sae_want(source, SAE_W_ENC, "encoder.weight", false, false));
     ORTH_TRY(sae_want(source, SAE_W_DEC, "W_dec", false, false));
@@ -66,12 +68,12 @@ static orth_status plan(const orth_sae_export *what, sae_target *target)
     sae_add_part(target, sae, "b_dec", SAE_B_DEC, false);
     sae_add_part(target, sae, "encoder.bias", SAE_B_ENC, false);
     sae_add_part(target, sae, "encoder.weight", SAE_W_ENC, false);
-    return sae_add_json(
-        target, "cfg.json",
-        json_pack("{sssisIsbsIsbsbsbsI}", "activation", "topk", "expansion_factor", 0,
-                  "num_latents", (json_int_t)sae->recipe.n_latent, "normalize_decoder", 1, "k",
-                  (json_int_t)sae->recipe.k, "multi_topk", 0, "skip_connection", 0, "transcode", 0,
-                  "d_in", (json_int_t)sae->d_model));
+    return sae_add_json(target, "cfg.json",
+                        json_pack("{sssisIsbsIsbsbsbsI}", "activation", "topk", "expansion_factor",
+                                  0, "num_latents", (json_int_t)sae->recipe.n_latent,
+                                  "normalize_decoder", 1, "k", (json_int_t)sae->recipe.k,
+                                  "multi_topk", 0, "skip_connection", 0, "transcode", 0, "d_in",
+                                  (json_int_t)sae->d_model));
 }
 
 const sae_format sae_format_sparsify = {.name = "sparsify",

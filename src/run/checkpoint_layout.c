@@ -25,6 +25,15 @@ static void add_params(orth_checkpoint_table *table, const char *const names[4],
                    names[3], ORTH_H5_FLOAT, size, ORTH_SPREAD_WHOLE, {d, 1}, p->b_dec});
 }
 
+static const char *const average[] = {"/ema/W_enc", "/ema/W_dec", "/ema/b_enc", "/ema/b_dec"};
+
+void orth_checkpoint_list_average(int64_t n_latent, int64_t d_model, const orth_params *weights,
+                                  orth_checkpoint_table *out)
+{
+    out->count = 0;
+    add_params(out, average, n_latent, d_model, ORTH_SPREAD_ROWS, weights);
+}
+
 orth_checkpoint_parts orth_checkpoint_parts_of(const orth_sae *sae)
 {
     return (orth_checkpoint_parts){sae->threshold != NULL, sae->moment1.W_enc != NULL,
@@ -45,7 +54,6 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, orth_checkpo
                                         "/optimizer/m/b_enc", "/optimizer/m/b_dec"};
     static const char *const second[] = {"/optimizer/v/W_enc", "/optimizer/v/W_dec",
                                          "/optimizer/v/b_enc", "/optimizer/v/b_dec"};
-    static const char *const average[] = {"/ema/W_enc", "/ema/W_dec", "/ema/b_enc", "/ema/b_dec"};
     out->count = 0;
     add_params(out, model, n_latent, d_model, ORTH_SPREAD_ROWS, sae ? &sae->weights : NULL);
     if (parts.threshold)

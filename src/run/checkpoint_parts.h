@@ -56,6 +56,10 @@ orth_checkpoint_parts orth_checkpoint_parts_in(const orth_checkpoint_info *info)
 void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, orth_checkpoint_parts parts,
                                  const orth_sae *sae, orth_checkpoint_table *out);
 
+/** The averages, to be read where the own shard's weights are. */
+void orth_checkpoint_list_average(int64_t n_latent, int64_t d_model, const orth_params *weights,
+                                  orth_checkpoint_table *out);
+
 /** Append a vector that every rank holds whole. */
 void orth_checkpoint_list_whole(orth_checkpoint_table *table, const char *name, orth_h5_type type,
                                 int64_t element_size, int64_t length, void *data);

@@ -7,9 +7,9 @@
 #include <stdbool.h>
 
 /**
- * Sparse autoencoders in the folders of other tools: SAELens, sparsify, dictionary_learning, OpenAI's
- * sparse_autoencoder and Gemma Scope's params.npz, in Orthant's terms. To add a tool: a file with its
- * operations (src/foreign/sae_format.h) and its line in the table of sae_folder.c.
+ * Sparse autoencoders in the folders of other tools: SAELens, sparsify, dictionary_learning,
+ * OpenAI's sparse_autoencoder and Gemma Scope's params.npz, in Orthant's terms. To add a tool: a
+ * file with its operations (src/foreign/sae_format.h) and its line in the table of sae_folder.c.
  *
  * Tools differ in what they call a latent's value and in what they do before the encoder; whatever
  * can be folded into the weights is (a decoder bias that is not subtracted from the input, decoder
@@ -20,7 +20,7 @@ typedef struct orth_sae_folder orth_sae_folder;
 
 /** What a folder holds. */
 typedef struct orth_sae_description {
-    const char *tool;      ///< "saelens", "sparsify", "dictionary_learning", "openai", "gemma_scope"
+    const char *tool; ///< "saelens", "sparsify", "dictionary_learning", "openai", "gemma_scope"
     char architecture[64]; ///< as the tool calls it
     int64_t n_latent;
     int64_t d_model;
@@ -38,9 +38,9 @@ orth_status orth_sae_folder_recognise(const char *path, MPI_Comm comm, bool *out
 
 /**
  * Read what the folder says and find its tensors. ORTH_ERR_USAGE when there is no such folder or it
- * is none of a known tool, ORTH_ERR_CORRUPT when a key or a tensor is missing, has another shape than
- * it must, or asks for what Orthant does not do; each is named. Collective over `comm`; agreed. End
- * with orth_sae_folder_close.
+ * is none of a known tool, ORTH_ERR_CORRUPT when a key or a tensor is missing, has another shape
+ * than it must, or asks for what Orthant does not do; each is named. Collective over `comm`;
+ * agreed. End with orth_sae_folder_close.
  */
 orth_status orth_sae_folder_open(const char *path, MPI_Comm comm, orth_sae_folder **out);
 
@@ -69,7 +69,6 @@ typedef struct orth_sae_export {
     const char *folder; ///< to be made; it must not hold anything
     const orth_sae *sae;
     const char *model;        ///< what it was made from; goes into orthant.json
-    bool calibrated;          ///< sae->threshold, of another selection, was measured on data
     int64_t tokens;           ///< evaluated for the measures below; 0: there are none
     const int64_t *fired;     ///< (n_own) tokens on which each latent fired; NULL: unknown
     const double *square_sum; ///< (n_own) sum of f^2 over them; NULL: unknown
@@ -78,8 +77,8 @@ typedef struct orth_sae_export {
 
 /**
  * Whether the tool can express the model, and whether thresholds must be measured on data for it
- * (*calibrate: the caller sets sae->threshold). ORTH_ERR_USAGE names what the tool lacks. Local, the
- * same on all ranks.
+ * (*calibrate: the caller sets sae->threshold). ORTH_ERR_USAGE names what the tool lacks. Local,
+ * the same on all ranks.
  */
 orth_status orth_sae_export_check(const char *tool, const orth_sae *sae, bool *calibrate);
 
@@ -88,8 +87,8 @@ orth_status orth_sae_export_check(const char *tool, const orth_sae *sae, bool *c
 orth_status orth_sae_export_try(const char *folder, MPI_Comm comm);
 
 /**
- * Write the folder, whole or not at all: `<folder>.partial`, synced, then renamed. Ranks write their
- * own shards; of token groups the first. Collective over the grid; agreed.
+ * Write the folder, whole or not at all: `<folder>.partial`, synced, then renamed. Ranks write
+ * their own shards; of token groups the first. Collective over the grid; agreed.
  */
 orth_status orth_sae_export_write(const orth_sae_export *what);
 

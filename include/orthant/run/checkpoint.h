@@ -74,6 +74,10 @@ void orth_checkpoint_info_free(orth_checkpoint_info *info);
  * ORTH_ERR_CORRUPT names the dataset and the row or block whose checksum fails. */
 orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
 
+/** Read the averaged weights (/ema) into the weights of a sae that was read from that file, divided
+ * by 1 - m^step, m = recipe.ema. Collective over the grid's world; agreed. ORTH_ERR_CORRUPT. */
+orth_status orth_checkpoint_read_average(const char *path, orth_sae *sae);
+
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
 orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);
 
