@@ -42,7 +42,7 @@ orth_status orth_tensor_write_i64(orth_tensor_writer *writer, int64_t index, int
  * ORTH_ERR_INTERNAL when elements are missing. Collective; agreed. */
 orth_status orth_tensor_writer_commit(orth_tensor_writer *writer);
 
-/** Free; without a successful commit nothing is left behind. NULL is allowed. Collective. */
+/** Free; without a successful commit nothing is left behind. NULL is allowed. Not collective. */
 void orth_tensor_writer_close(orth_tensor_writer *writer);
 
 #endif
