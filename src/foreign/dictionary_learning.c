@@ -1,10 +1,9 @@
 /* dictionary_learning (Marks, Karvonen, Mueller): ae.pt, a dictionary of tensors, and config.json,
  * whose trainer.dict_class tells which autoencoder it is. At inference BatchTopKSAE and its
- * Matryoshka form keep what exceeds one threshold. JumpReluAutoEncoder multiplies its values by
- * |W_dec,i|, and its encoder sees x itself; the other encoders see x - b_dec. */
+ * Matryoshka form keep what exceeds one threshold. The encoders of JumpReluAutoEncoder and
+ * AutoEncoderNew see x itself, the others x - b_dec. AutoEncoder is loaded with unit decoder rows,
+ * whose norms its values are multiplied by. */
 #include "sae_format.h"
-
-#include <orthant/base/status.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -32,9 +31,9 @@ static const dictionary dictionaries[] = {
     {"AutoEncoderTopK", &layers, ORTH_SELECT_TOPK, false, false, false, false},
     {"BatchTopKSAE", &layers, ORTH_SELECT_BATCHTOPK, false, true, false, false},
     {"MatryoshkaBatchTopKSAE", &matrices, ORTH_SELECT_BATCHTOPK, true, true, false, false},
-    {"AutoEncoder", &own_bias, ORTH_SELECT_JUMPRELU, false, false, false, false},
+    {"AutoEncoder", &own_bias, ORTH_SELECT_JUMPRELU, false, false, false, true},
     {"AutoEncoderNew", &late_bias, ORTH_SELECT_JUMPRELU, false, false, true, false},
-    {"JumpReluAutoEncoder", &matrices, ORTH_SELECT_JUMPRELU, true, true, true, true},
+    {"JumpReluAutoEncoder", &matrices, ORTH_SELECT_JUMPRELU, true, true, true, false},
 };
 enum { N_DICTIONARY = sizeof dictionaries / sizeof *dictionaries };
 
@@ -123,19 +122,40 @@ static orth_status describe(sae_source *source)
 
 static orth_status check(const orth_sae *sae, bool *calibrate)
 {
-    *calibrate = sae->recipe.selection == ORTH_SELECT_BATCHTOPK;
-    if (sae->recipe.selection != ORTH_SELECT_TOPK && sae->recipe.selection != ORTH_SELECT_BATCHTOPK)
-        return sae_cannot_select("dictionary_learning", sae,
-                                 "has no thresholds of each latent but in a class that multiplies "
-                                 "codes by decoder norms");
+    *calibrate = sae->recipe.selection == ORTH_SELECT_TOPAFA ||
+                 sae->recipe.selection == ORTH_SELECT_BATCHTOPK;
     if (sae->recipe.input != ORTH_INPUT_NONE && sae->recipe.input != ORTH_INPUT_SCALE)
         return sae_cannot_normalise("dictionary_learning", sae, "does not normalise its input");
     return ORTH_OK;
 }
 
+static orth_status add_config(const orth_sae *sae, const char *trainer, const char *class,
+                              sae_target *target)
+{
+    json_t *config = json_pack("{s{sssssIsI}s{}}", "trainer", "trainer_class", trainer,
+                               "dict_class", class, "activation_dim", (json_int_t)sae->d_model,
+                               "dict_size", (json_int_t)sae->recipe.n_latent, "buffer");
+    if (orth_selection_uses_k(sae->recipe.selection))
+        json_object_set_new(json_object_get(config, "trainer"), "k", json_integer(sae->recipe.k));
+    return sae_add_json(target, "config.json", config);
+}
+
+static orth_status plan_jumprelu(const orth_sae *sae, sae_target *target)
+{
+    sae_add_file(target, "ae.pt", ORTH_FORMAT_TORCH);
+    sae_add_part(target, sae, matrices.W_enc, SAE_W_ENC, true);
+    sae_add_uncentred_bias(target, sae, matrices.b_enc);
+    sae_add_part(target, sae, matrices.W_dec, SAE_W_DEC, false);
+    sae_add_part(target, sae, matrices.b_dec, SAE_B_DEC, false);
+    sae_add_part(target, sae, "threshold", SAE_THRESHOLD, false);
+    return add_config(sae, "JumpReluTrainer", "JumpReluAutoEncoder", target);
+}
+
 static orth_status plan(const orth_sae_export *what, sae_target *target)
 {
     const orth_sae *sae = what->sae;
+    if (!orth_selection_uses_k(sae->recipe.selection))
+        return plan_jumprelu(sae, target);
     bool topk = sae->recipe.selection == ORTH_SELECT_TOPK;
     const orth_tensor_entry k = {
         .name = "k", .kind = ORTH_ENTRY_TENSOR, .type = ORTH_TENSOR_I32, .integer = sae->recipe.k};
@@ -148,13 +168,8 @@ static orth_status plan(const orth_sae_export *what, sae_target *target)
     sae_add_part(target, sae, layers.W_dec, SAE_W_DEC, true);
     sae_add_part(target, sae, layers.W_enc, SAE_W_ENC, false);
     sae_add_part(target, sae, layers.b_enc, SAE_B_ENC, false);
-    return sae_add_json(target, "config.json",
-                        json_pack("{s{sssssIsIsI}s{}}", "trainer", "trainer_class",
-                                  topk ? "TopKTrainer" : "BatchTopKTrainer", "dict_class",
-                                  topk ? "AutoEncoderTopK" : "BatchTopKSAE", "activation_dim",
-                                  (json_int_t)sae->d_model, "dict_size",
-                                  (json_int_t)sae->recipe.n_latent, "k", (json_int_t)sae->recipe.k,
-                                  "buffer"));
+    return add_config(sae, topk ? "TopKTrainer" : "BatchTopKTrainer",
+                      topk ? "AutoEncoderTopK" : "BatchTopKSAE", target);
 }
 
 const sae_format sae_format_dictionary_learning = {.name = "dictionary_learning",

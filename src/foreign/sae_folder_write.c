@@ -153,6 +153,21 @@ static orth_status write_columns(const writing *w, int64_t index, const float *d
     return ORTH_OK;
 }
 
+/* W (x - b_dec) + b_enc = W x + (b_enc - W b_dec); a constant factor of the input cancels. */
+static orth_status write_uncentred(const writing *w, int64_t index)
+{
+    const orth_sae *sae = w->what->sae;
+    const orth_params *p = &sae->weights;
+    for (int64_t i = 0; i < orth_range_size(sae->own); i++) {
+        double sum = (double)p->b_enc[i];
+        for (int64_t j = 0; j < sae->d_model; j++)
+            sum -= (double)p->W_enc[i * sae->d_model + j] * (double)p->b_dec[j];
+        int64_t at = sae->own.begin + i;
+        ORTH_TRY(orth_tensor_write_f64(w->file, index, at, at + 1, &sum));
+    }
+    return ORTH_OK;
+}
+
 static orth_status write_part(const writing *w, int64_t index, const sae_item *item)
 {
     const orth_sae *sae = w->what->sae;
@@ -166,6 +181,8 @@ static orth_status write_part(const writing *w, int64_t index, const sae_item *i
         return (item->transposed ? write_columns : write_rows)(w, index, matrix,
                                                                encoder ? w->encoder : w->decoder);
     case SAE_B_ENC:
+        if (item->uncentred)
+            return write_uncentred(w, index);
         return orth_tensor_write_f32(w->file, index, own.begin, own.end, p->b_enc);
     case SAE_THRESHOLD:
         return orth_tensor_write_f32(w->file, index, own.begin, own.end, sae->threshold);

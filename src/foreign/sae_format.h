@@ -57,6 +57,7 @@ typedef struct sae_item {
     sae_value value;
     sae_part part;
     bool transposed;
+    bool uncentred; ///< b_enc for an encoder that sees x: b_enc - W_enc b_dec
 } sae_item;
 
 enum { SAE_ITEMS = 12, SAE_FILES = 2, SAE_TEXTS = 4 };
@@ -139,6 +140,9 @@ void sae_add_file(sae_target *target, const char *name, orth_tensor_format forma
 /** Add an array; float32. */
 void sae_add_part(sae_target *target, const orth_sae *sae, const char *name, sae_part part,
                   bool transposed);
+
+/** Add b_enc for an encoder from whose input b_dec is not subtracted. */
+void sae_add_uncentred_bias(sae_target *target, const orth_sae *sae, const char *name);
 
 /** Add another entry; `entry` without its count. */
 void sae_add_value(sae_target *target, const orth_tensor_entry *entry, sae_value value);

@@ -33,6 +33,13 @@ void sae_add_part(sae_target *target, const orth_sae *sae, const char *name, sae
     add_item(target, item);
 }
 
+void sae_add_uncentred_bias(sae_target *target, const orth_sae *sae, const char *name)
+{
+    sae_add_part(target, sae, name, SAE_B_ENC, false);
+    sae_file *file = &target->files[target->n_file - 1];
+    file->items[file->count - 1].uncentred = true;
+}
+
 void sae_add_value(sae_target *target, const orth_tensor_entry *entry, sae_value value)
 {
     add_item(target, (sae_item){.entry = *entry, .value = value});
