@@ -2,6 +2,7 @@
 #define ORTHANT_RUN_EVALUATE_H
 
 #include <orthant/eval/geometry.h>
+#include <orthant/eval/latents.h>
 #include <orthant/eval/quality.h>
 #include <orthant/io/dataset.h>
 #include <orthant/run/json_file.h>
@@ -23,6 +24,7 @@ typedef struct orth_evaluation_options {
     int64_t batch;             ///< consecutive rows of a batch; the last has what is left
     bool skip;                 ///< rows with NaN or Inf get weight zero; else they are an error
     bool eps;                  ///< measure the dictionary's geometry (n^2 d / 2 multiplications)
+    orth_latents *latents;     ///< told of every batch, and finished; NULL: none
     orth_workspace *workspace; ///< to be used, made for `batch` at least; NULL: an own one
     orth_phase_timer *timer;   ///< NULL: none
 } orth_evaluation_options;
