@@ -22,9 +22,9 @@ typedef struct orth_labels orth_labels;
 orth_status orth_labels_open(const char *path, const char *dataset, int64_t rows, MPI_Comm comm,
                              orth_labels **out);
 
-/** Number of tasks, and the name of one ("task 3" where it has none). */
+/** Number of tasks, and the name of one ("task 3" where it has none), valid until the next call. */
 int64_t orth_labels_tasks(const orth_labels *labels);
-const char *orth_labels_name(const orth_labels *labels, int64_t task);
+const char *orth_labels_name(orth_labels *labels, int64_t task);
 
 /**
  * Labels of rows [rows.begin, rows.end) for the tasks [tasks.begin, tasks.end): 0, 1 or -1, to
