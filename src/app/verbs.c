@@ -7,11 +7,12 @@ extern const orth_verb orth_verb_encode;
 extern const orth_verb orth_verb_eval;
 extern const orth_verb orth_verb_info;
 extern const orth_verb orth_verb_plan;
+extern const orth_verb orth_verb_report;
 extern const orth_verb orth_verb_synth;
 extern const orth_verb orth_verb_train;
 
 /* A new verb: its file src/app/verb_<name>.c, a declaration above and a line below. */
 const orth_verb *const orth_verbs[] = {
     &orth_verb_train, &orth_verb_eval,  &orth_verb_encode, &orth_verb_info,
-    &orth_verb_synth, &orth_verb_bench, &orth_verb_plan,   NULL,
+    &orth_verb_synth, &orth_verb_bench, &orth_verb_plan,   &orth_verb_report, NULL,
 };

@@ -25,7 +25,6 @@ void orth_report_set(json_t *object, const char *name, json_t *value);
 void orth_report_set_number(json_t *object, const char *name, double value);
 void orth_report_set_integer(json_t *object, const char *name, int64_t value);
 void orth_report_set_text(json_t *object, const char *name, const char *text);
-struct orth_histogram;
 
 /* ---- how a run was made and how it trained (record.c, curves.c); rank 0, local ---- */
 
@@ -77,5 +76,12 @@ orth_status orth_report_model(const orth_report_options *options, int64_t index,
 
 /** The page with the document in it, as owned text (free). */
 orth_status orth_report_page(const json_t *document, char **out, size_t *length);
+
+/** Make the folder of the plots, or see that files can be written there. ORTH_ERR_STORAGE. */
+orth_status orth_report_plots_open(const char *folder);
+
+/** Data, gnuplot scripts, and what gnuplot makes of them: SVG and PNG. ORTH_ERR_STORAGE;
+ * ORTH_ERR_ENVIRONMENT when gnuplot is missing or fails, after data and scripts were written. */
+orth_status orth_report_plots(const json_t *document, const char *folder);
 
 #endif

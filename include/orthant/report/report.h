@@ -22,6 +22,7 @@ typedef struct orth_report_options {
     int64_t context;  ///< tokens shown before and after such a token
     bool pairs;       ///< look at all pairs of latents (n^2 d multiplications, and again for the
                       ///< neighbours in the latent browser)
+    bool spectra;     ///< eigenvalues of the frame operator and of the covariance (d^3)
     const char *page; ///< HTML file; NULL: none
     const char *json; ///< the data of the page alone; NULL: not wanted
     const char *plots; ///< folder for static plots; NULL: not wanted
