@@ -52,30 +52,19 @@ void orth_measure_code(const orth_code *code, const double *decoder_norm, double
 {
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t t = 0; t < code->n_token; t++) {
-        double square = 0.0, decoded = 0.0;
+        double square = 0.0, decoded = 0.0, sum = 0.0;
         for (int64_t e = code->start[t]; e < code->start[t + 1]; e++) {
             double f = (double)code->value[e], scaled = f * decoder_norm[code->latent[e]];
             square += f * f;
             decoded += scaled * scaled;
+            sum += scaled;
         }
         double *measures = out + t * ORTH_CODE_MEASURES;
         measures[ORTH_CODE_SQUARE] = square;
         measures[ORTH_CODE_DECODED] = decoded;
+        measures[ORTH_CODE_DECODED_SUM] = sum;
         measures[ORTH_CODE_COUNT] = (double)(code->start[t + 1] - code->start[t]);
     }
-}
-
-/* The first entry in [begin, end) whose latent is not below `latent`. */
-static int64_t first_entry(const orth_code *code, int64_t begin, int64_t end, int64_t latent)
-{
-    while (begin < end) {
-        int64_t middle = begin + (end - begin) / 2;
-        if (code->latent[middle] < latent)
-            begin = middle + 1;
-        else
-            end = middle;
-    }
-    return begin;
 }
 
 /* Threads share the latents, and find theirs in each token's ascending entries. */
@@ -87,7 +76,7 @@ void orth_measure_fired(const orth_code *code, int64_t n_latent, int64_t *fired)
         orth_range own = orth_partition(n_latent, parts, p);
         for (int64_t t = 0; t < code->n_token; t++) {
             int64_t end = code->start[t + 1];
-            int64_t e = first_entry(code, code->start[t], end, own.begin);
+            int64_t e = orth_code_first(code, code->start[t], end, own.begin);
             for (; e < end && code->latent[e] < own.end; e++)
                 fired[code->latent[e]]++;
         }

@@ -74,7 +74,7 @@ static void evaluate(const orth_sae *sae, double *codes, orth_quality *out)
     orth_workspace w;
     orth_quality_sums *sums = NULL;
     ck_agree(orth_workspace_create(sae, BATCH, false, &w) == ORTH_OK);
-    ck_agree(orth_quality_begin(sae, ROWS, BATCH, &sums) == ORTH_OK);
+    ck_agree(orth_quality_begin(sae, ROWS, BATCH, NAN, &sums) == ORTH_OK);
     for (int64_t first = 0; first < ROWS; first += BATCH) {
         int64_t size = ROWS - first < BATCH ? ROWS - first : BATCH;
         place_batch(sae, &w, first, size);
@@ -325,7 +325,7 @@ START_TEST(nothing)
     memset(sae.weights.b_enc, 0, (size_t)orth_range_size(sae.own) * sizeof *sae.weights.b_enc);
     ck_agree(orth_workspace_create(&sae, 5, false, &w) == ORTH_OK);
     for (int pass = 0; pass < 2; pass++) {
-        ck_agree(orth_quality_begin(&sae, 5, 5, &sums) == ORTH_OK);
+        ck_agree(orth_quality_begin(&sae, 5, 5, NAN, &sums) == ORTH_OK);
         float *x = orth_workspace_rows(&w, &sae, 5, &valid);
         for (int64_t t = 0; t < orth_range_size(orth_grid_reads(&grid, 5)); t++) {
             valid[t] = pass == 1;

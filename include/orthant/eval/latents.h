@@ -9,7 +9,7 @@
 /**
  * What each latent does on a table of tokens: how often and how strongly it fires, the tokens that
  * excite it most, the latents nearest to it (Gao et al. 2024, their viewer). Sums run over the
- * tokens of the feed while it passes; memory is n_own (16 examples + 48) bytes, however many tokens
+ * tokens of the feed while it passes; memory is n_own (16 examples + 32) bytes, however many tokens
  * there are. Everything is the same bits on every grid, thread count and instruction set.
  */
 
@@ -39,7 +39,7 @@ typedef struct orth_latent_neighbour {
 typedef struct orth_latent {
     int64_t count;    ///< tokens on which it fired
     double frequency; ///< count / tokens
-    double sum;       ///< of f_i, exactly added, then rounded; infinite beyond 2^63
+    double sum;       ///< of f_i, added in units of 2^-64, then rounded; infinite from 2^64 on
     double max;       ///< 0 when it never fired
     double mean;      ///< sum / count: when active; NaN when it never fired
     bool dead;        ///< count = 0
@@ -82,6 +82,9 @@ orth_status orth_latents_finish(orth_latents *latents, int64_t tokens);
  */
 orth_status orth_latents_gather(const orth_latents *latents, orth_range range,
                                 orth_latents_slab *out);
+
+/** options.dense. Local. */
+double orth_latents_dense(const orth_latents *latents);
 
 /** How many latents a slab of about 16 MiB holds. Local. */
 int64_t orth_latents_slab_size(const orth_latents *latents);

@@ -15,8 +15,11 @@ typedef struct orth_evaluation {
     int64_t step;    ///< of the model
     int64_t skipped; ///< rows with NaN or Inf, of weight zero
     orth_quality quality;
+    orth_selection_kind selection;
     bool has_eps;
     orth_coherence eps;
+    double eps_unit; ///< largest |cos| of two rows of W_dec or of one and b_dec; NaN without eps
+    double eps_bias; ///< of one and b_dec
     double seconds;
 } orth_evaluation;
 
@@ -46,13 +49,17 @@ struct json_t;
 orth_status orth_evaluation_json(const orth_evaluation *evaluation, bool arrays,
                                  struct json_t **out);
 
-/** Write the figures, and which model they are of, to a result file. Collective over the grid;
- * agreed. */
-orth_status orth_evaluation_write(const orth_evaluation *evaluation, const orth_sae *sae,
-                                  const char *model, orth_json_file *file);
+/** Write the figures, and which models they are of, to a result file: one object for one model, of
+ * several {"models": [an object each]}. Collective over `comm`; agreed. */
+orth_status orth_evaluation_write(const orth_evaluation *evaluations, const char *const *models,
+                                  int64_t count, orth_json_file *file, MPI_Comm comm);
 
 /** The figures as a table to be read. Local. */
 void orth_evaluation_print(const orth_evaluation *evaluation, FILE *out);
+
+/** Several models side by side: a row each of L0, mse, fvu, median eLBO. Local. */
+void orth_evaluation_print_all(const orth_evaluation *evaluations, const char *const *models,
+                               int64_t count, FILE *out);
 
 /**
  * Evaluate in mid-run: `<run_dir>/eval/step-%09d.json` gets everything, `metrics` (rank 0; NULL on
