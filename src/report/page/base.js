@@ -16,7 +16,7 @@ function element(tag, attributes, ...children) {
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? '' : String(value));
   }
-  for (const child of children.flat())
+  for (const child of children.flat(Infinity))
     if (child !== null && child !== undefined) node.append(child);
   return node;
 }
@@ -43,8 +43,13 @@ function number(value) {
 
 function percent(value) {
   if (typeof value !== 'number') return '–';
-  if (value > 0 && value < 1e-4) return `${(100 * value).toExponential(1).replace('e-', 'e−')} %`;
-  return `${(100 * value).toLocaleString('en', {maximumSignificantDigits: 3})} %`;
+  if (value > 0 && value < 1e-4) return `${(100 * value).toExponential(1).replace('e-', 'e−')}\u00a0%`;
+  return `${(100 * value).toLocaleString('en', {maximumSignificantDigits: 3})}\u00a0%`;
+}
+
+/* "1 shard", "2 shards". */
+function several(count, what) {
+  return `${number(count)} ${what}${count === 1 ? '' : 's'}`;
 }
 
 /* The value at a path of names, undefined where the path ends early. */
@@ -118,21 +123,27 @@ function section(id, title, ...children) {
   return element('section', {id, 'aria-labelledby': `${id}-title`}, heading, ...children);
 }
 
-/* A table that may be wider or longer than its place; cells are texts, numbers or nodes. `heads`: the
- * first cell of a row is its head. */
-function table(caption, columns, rows, {heads = true} = {}) {
-  const cell = (value, column) => {
-    if (heads && column === 0) return element('th', {scope: 'row'}, value);
-    if (typeof value !== 'number') return element('td', {}, value === null || value === undefined
-      ? '–' : value);
-    return element('td', {class: 'number', title: String(value)}, number(value));
+function isNumeric(value) {
+  return value === null || value === undefined || typeof value === 'number' ||
+    (typeof value === 'string' && /^[\d.,e−]+\s%$/.test(value));
+}
+
+/* A table that may be wider than its place, and longer with `long`; cells are texts, numbers or nodes.
+ * `heads`: the first cell of a row is its head. */
+function table(caption, columns, rows, {heads = true, long = false} = {}) {
+  const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumeric(row[i])));
+  const cell = (value, i) => {
+    if (heads && i === 0) return element('th', {scope: 'row'}, value);
+    const exact = typeof value === 'number';
+    return element('td', {class: numeric[i] ? 'number' : null, title: exact ? String(value) : null},
+      exact ? number(value) : value ?? '–');
   };
-  const body = rows.map((row) => element('tr', {}, row.map(cell)));
-  return element('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption},
-    element('table', {}, element('caption', {}, caption),
-      element('thead', {}, element('tr', {},
-        columns.map((column) => element('th', {scope: 'col'}, column)))),
-      element('tbody', {}, body)));
+  return element('div', {class: long ? 'scroll long' : 'scroll', tabindex: '0', role: 'region',
+    'aria-label': caption},
+  element('table', {}, element('caption', {}, caption),
+    element('thead', {}, element('tr', {}, columns.map((column, i) =>
+      element('th', {scope: 'col', class: numeric[i] ? 'number' : null}, column)))),
+    element('tbody', {}, rows.map((row) => element('tr', {}, row.map(cell))))));
 }
 
 function note(text) {

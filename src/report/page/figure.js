@@ -3,6 +3,10 @@
  * want to see it. */
 
 const haveCharts = typeof Chart !== 'undefined';
+if (haveCharts) {
+  Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+  Chart.defaults.font.size = 13;
+}
 
 function themeColour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -17,7 +21,7 @@ function chartOptions(x, y, more) {
     min: of.min, max: of.max,
     grid: {color: line, borderColor: line},
     ticks: {color: text, maxRotation: 0, autoSkip: true, maxTicksLimit: of.log ? 12 : 8,
-      callback: of.log ? logTick : undefined},
+      includeBounds: false, callback: of.log ? logTick : plain},
   });
   const options = {
     animation: false, responsive: true, maintainAspectRatio: false, normalized: true,
@@ -29,18 +33,25 @@ function chartOptions(x, y, more) {
   return options;
 }
 
-/* Powers of ten alone, where there are enough of them. */
+/* The first digit of a number that has only one, else 0. */
+function onlyDigit(value) {
+  const parts = /^(\d)e/.exec(value.toExponential());
+  return parts ? Number(parts[1]) : 0;
+}
+
+/* Powers of ten alone where there are enough of them, else 2, 3 and 5 times those too. */
 function logTick(value, index, ticks) {
-  const exact = Number.isInteger(Math.round(Math.log10(value) * 1e9) / 1e9);
-  const powers = ticks.filter((tick) => Number.isInteger(Math.round(Math.log10(tick.value) * 1e9) / 1e9));
-  return exact || powers.length < 3 ? plain(value) : '';
+  const digit = onlyDigit(value);
+  const powers = ticks.filter((tick) => onlyDigit(tick.value) === 1).length;
+  const wanted = powers > 2 ? digit === 1 : [1, 2, 3, 5].includes(digit);
+  return wanted ? plain(value) : null;
 }
 
 function plain(value) {
   const size = Math.abs(value);
   if (value !== 0 && (size < 1e-3 || size >= 1e5))
     return value.toExponential().replace('e-', 'e−').replace('e+', 'e');
-  return value.toLocaleString('en', {maximumSignificantDigits: 6});
+  return value.toLocaleString('en', {maximumSignificantDigits: 6}).replace('-', '−');
 }
 
 function pointLabel(context) {
@@ -76,7 +87,7 @@ function figure(what) {
   let chart = null;
   const fill = () => {
     const [columns, rows] = what.table();
-    place.replaceChildren(table(what.title, columns, rows, {heads: false}));
+    place.replaceChildren(table(what.title, columns, rows, {heads: false, long: true}));
   };
   details.addEventListener('toggle', () => {
     if (details.open) fill();

@@ -14,6 +14,8 @@ const figures = [
   ['Tokens without eLBO', 'elbo.undefined'], ['Description length, bits a token', 'description_length'],
   ['eps, largest', 'eps.max'], ['eps, mean', 'eps.mean'], ['eps, largest absolute', 'eps.max_abs'],
   ['eps, mean absolute', 'eps.mean_abs'], ['Welch bound of eps', 'eps.welch'],
+  ['Tokens within the bound of quasi-orthogonality, share', 'quasi_orthogonality.within'],
+  ['Smallest eps that would do for all', 'quasi_orthogonality.largest_ratio'],
   ['Rows with NaN or Inf, left out', 'skipped'],
 ];
 
@@ -58,12 +60,16 @@ function around(values) {
 
 /* ---- eLBO ---- */
 
-/* Where a model's activations come from, as its data say. */
+/* Where activations come from, as their files say. */
+function originText(of) {
+  const from = of ? of.attributes : {};
+  return [from.model, from.layer === undefined ? undefined : `layer ${from.layer}`]
+    .filter((part) => part !== undefined).join(', ');
+}
+
 function origin(model) {
-  const from = at(report.tables[model.table], 'attributes') || {};
-  return {model: from.model, layer: from.layer,
-    text: [from.model, from.layer === undefined ? undefined : `layer ${from.layer}`]
-      .filter((part) => part !== undefined).join(', ')};
+  const of = report.tables[model.table], from = of ? of.attributes : {};
+  return {model: from.model, layer: from.layer, text: originText(of)};
 }
 
 function byOrigin(a, b) {
@@ -75,7 +81,8 @@ function byOrigin(a, b) {
 function elboFigure() {
   const having = () => shownModels((m) => at(m, 'evaluation.elbo.median') > 0).sort(byOrigin);
   const e = (model) => model.evaluation.elbo;
-  const label = (model) => (origin(model).text ? [model.name, origin(model).text] : model.name);
+  const origins = new Set(models.filter(evaluated).map((model) => origin(model).text));
+  const label = (model) => (origins.size > 1 ? [model.name, origin(model).text.split('/').pop()] : model.name);
   const drawn = figure({
     title: 'eLBO by model',
     caption: 'Half of the tokens are inside the bar, from the lower to the upper quartile; the mark is the ' +
@@ -117,49 +124,53 @@ function zfLines() {
   return lines;
 }
 
-/* The same scales for all models, so that they can be compared. */
-function zfLimit() {
-  let most = 0;
-  for (const model of models.filter(evaluated)) {
-    const zf = model.evaluation.zf;
-    for (const value of zf ? [...zf.z, ...zf.f] : []) most = Math.max(most, value);
-  }
-  return most * 1.05 || 1;
+/* From 0 where values are spread; norms that hardly differ (input.norm: layernorm) get a closer look. */
+function zfRange(values) {
+  const least = values.reduce((a, b) => Math.min(a, b), Infinity);
+  const most = values.reduce((a, b) => Math.max(a, b), 0);
+  const round = 10 ** Math.floor(Math.log10(most || 1)) / 2;
+  return {min: least > 0.8 * most ? Math.floor(0.9 * least / round) * round : 0,
+    max: Math.ceil(1.02 * most / round) * round};
 }
 
-function zfChart(model, limit) {
+/* The same scales for all models, so that they can be compared. */
+function zfScales(having) {
+  const z = having.flatMap((model) => model.evaluation.zf.z);
+  return {x: zfRange(z), y: zfRange([...having.flatMap((model) => model.evaluation.zf.f), ...z])};
+}
+
+function zfChart(model, scales) {
   const zf = model.evaluation.zf, text = themeColour('--text');
   const points = zf.z.map((z, i) => ({x: z, y: zf.f[i]}));
   const lines = zfLines().map((line) => ({label: line.name, showLine: true, pointRadius: 0,
-    pointHitRadius: 0, borderColor: text, borderWidth: line.slope === 1 ? 1.75 : 1.25,
-    borderDash: line.dash, data: [{x: 0, y: 0}, line.slope > 1 ? {x: limit / line.slope, y: limit}
-      : {x: limit, y: limit * line.slope}]}));
-  return {type: 'scatter', data: {datasets: [...lines, {label: model.name, data: points, pointRadius: 1.5,
-    pointHitRadius: 2, backgroundColor: faint(colour(model), 0.5), borderWidth: 0}]},
-  options: chartOptions({title: '|z|', min: 0, max: limit}, {title: '|f~|', min: 0, max: limit})};
+    pointHitRadius: 0, borderColor: text, borderWidth: line.slope === 1 ? 1.75 : 1.25, borderDash: line.dash,
+    data: [scales.x.min, scales.x.max].map((x) => ({x, y: x * line.slope}))}));
+  return {type: 'scatter', data: {datasets: [...lines, {label: model.name, data: points, pointRadius: 2,
+    pointHitRadius: 2, backgroundColor: faint(colour(model), 0.35), borderWidth: 0}]},
+  options: chartOptions({title: '|z|', ...scales.x}, {title: '|f~|', ...scales.y})};
 }
 
 function zfCounts(model) {
-  const e = model.evaluation, counts = e.zf_counts || e.zf || {}, rows = [];
+  const e = model.evaluation, counts = e.zf, rows = [];
   const row = (title, count) => (typeof count === 'number'
     ? rows.push([title, count, percent(count / e.tokens)]) : null);
   row('Over-activated: above y = x', counts.over);
   row('Under-activated: below y = x', counts.under);
   (counts.bounds || []).forEach((bound) => {
-    row(`Above the bound of eps (n − 1) = ${bound.eps}`, bound.above);
+    if (bound.upper !== null) row(`Above the bound of eps (n − 1) = ${bound.eps}`, bound.above);
     row(`Below the bound of eps (n − 1) = ${bound.eps}`, bound.below);
   });
   return rows;
 }
 
-function zfFigure(model, limit) {
+function zfFigure(model, scales) {
   const zf = model.evaluation.zf, counts = zfCounts(model);
   const drawn = figure({
     title: `ZF plot of ${model.name}`, small: true,
     caption: `${number(zf.z.length)} of ${number(model.evaluation.tokens)} tokens, evenly spaced.`,
     summary: () => counts.slice(0, 2).map((row) => `${row[0]}: ${number(row[1])} tokens, ${row[2]}`).join('; ') + '.',
     table: () => [['|z|', '|f~|'], zf.z.map((z, i) => [z, zf.f[i]])],
-    chart: () => zfChart(model, limit),
+    chart: () => zfChart(model, scales),
   });
   if (counts.length) drawn.append(table(`Tokens on either side of the lines, ${model.name}`,
     ['Where', 'Tokens', 'Share'], counts));
@@ -173,12 +184,12 @@ function zfFigure(model, limit) {
 function zfPlots() {
   const having = models.filter((model) => at(model, 'evaluation.zf.z'));
   if (!having.length) return null;
-  const limit = zfLimit();
+  const scales = zfScales(having);
   return [element('p', {}, 'Each token: the norm of its input |z| against the norm of its code, the decoder ' +
     'bias counted as one more latent, |f~|. On the solid line y = x they are equal; above it a token is ' +
     'over-activated, below it under-activated. The broken lines are |z| / √(1 ± eps (n − 1)) for ' +
     'eps (n − 1) = 0.25 (dashes), 0.5 (short dashes) and 1 (dots; its upper one is infinite).'),
-  element('div', {class: 'grid'}, having.map((model) => zfFigure(model, limit)))];
+  element('div', {class: 'grid'}, having.map((model) => zfFigure(model, scales)))];
 }
 
 /* ---- distributions ---- */
@@ -190,7 +201,7 @@ function distributions() {
   const frequency = histogramFigure({title: 'Firing frequency', unit: 'Latents',
     caption: 'On which share of the tokens a latent fires, as log10: −2 is one token in a hundred. Dead ' +
       'latents are left out.',
-    of: (model) => at(model, 'evaluation.frequency'), x: {title: 'log10 of the share of tokens'}});
+    of: (model) => at(model, 'evaluation.frequency'), x: {title: 'log10 of the share of tokens', max: 0}});
   const elbo = histogramFigure({title: 'eLBO of a token', unit: 'Tokens',
     caption: 'log10 of the eLBO; each bin is a quarter wide.',
     of: (model) => at(model, 'evaluation.elbo.histogram'), x: {title: 'log10 of eLBO',

@@ -25,7 +25,8 @@ function missing() {
 
 function overview() {
   const rows = models.map((model) => [chooser(model), ...glance.map(([, path]) => at(model, path))]);
-  const data = report.tables.map((of) => `${of.files.join(', ')} (${number(of.rows)} tokens)`);
+  const data = report.tables.map((of) => `${of.files.join(', ')} (${several(of.rows, 'token')}` +
+    `${originText(of) ? ` of ${originText(of)}` : ''})`);
   return section('overview', 'Overview',
     table('The models at a glance; the boxes choose which of them the charts show',
       ['Model', ...glance.map(([title]) => title)], rows),
@@ -35,21 +36,28 @@ function overview() {
 
 /* ---- how a run was made ---- */
 
-function facts(model) {
-  const c = model.checkpoint, t = model.training, rows = [['Path', model.path]];
-  if (c) {
-    rows.push(['Checkpoint', c.path],
-      ['Written by', `orthant ${c.program_version}, ${c.ranks} ranks as ${c.n_group} groups × ${c.n_shard} ` +
-        `shards, ${c.threads} threads each`],
-      ['Kernels', c.kernels], ['Libraries', c.libraries],
-      ['Size', `${number(c.n_latent)} latents of ${number(c.d_model)} values`],
-      ['Trained for', `${number(c.step)} steps, ${number(c.tokens_seen)} tokens`]);
-    if (c.data_rows) rows.push(['Trained on', `${number(c.data_rows)} tokens of data.files`]);
-    if (c.batches_left_out) rows.push(['Batches left out', c.batches_left_out]);
-  }
-  if (t) rows.push(['Starts', t.starts], ['Roll-backs', t.rollbacks.length]);
-  if (t && t.damaged_lines) rows.push(['Damaged lines of metrics', t.damaged_lines]);
-  return table(`How ${model.name} was made`, ['What', 'Value'], rows);
+const facts = [
+  ['Path', (m) => m.path],
+  ['Checkpoint', (m) => at(m, 'checkpoint.path')],
+  ['Written by', (m) => m.checkpoint && `orthant ${m.checkpoint.program_version}`],
+  ['Ranks', (m) => m.checkpoint && `${m.checkpoint.ranks}: ${several(m.checkpoint.n_group, 'group')} × ` +
+    `${several(m.checkpoint.n_shard, 'shard')}, ${several(m.checkpoint.threads, 'thread')} each`],
+  ['Kernels', (m) => at(m, 'checkpoint.kernels')],
+  ['Libraries', (m) => at(m, 'checkpoint.libraries')],
+  ['Size', (m) => m.checkpoint && `${number(m.checkpoint.n_latent)} latents of ${number(m.checkpoint.d_model)} values`],
+  ['Trained for', (m) => m.checkpoint && `${several(m.checkpoint.step, 'step')}, ` +
+    several(m.checkpoint.tokens_seen, 'token')],
+  ['Tokens of data.files', (m) => at(m, 'checkpoint.data_rows') || undefined],
+  ['Batches left out', (m) => at(m, 'checkpoint.batches_left_out') || undefined],
+  ['Starts, as far as logged', (m) => at(m, 'training.starts')],
+  ['Roll-backs', (m) => at(m, 'training.rollbacks.length')],
+  ['Damaged lines of metrics.jsonl', (m) => at(m, 'training.damaged_lines') || undefined],
+];
+
+function factTable() {
+  const rows = facts.map(([title, of]) => [title, ...models.map(of)])
+    .filter((row) => row.slice(1).some((value) => value !== undefined && value !== null));
+  return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows);
 }
 
 function rollbackTable(model) {
@@ -89,7 +97,6 @@ function configurations() {
 }
 
 function howMade() {
-  return section('made-by', 'How the runs were made', ...configurations(),
-    ...models.map((model) => element('div', {class: 'run'},
-      element('h3', {}, swatch(model), model.name), facts(model), rollbackTable(model), history(model))));
+  return section('made-by', 'How the runs were made', factTable(), ...configurations(),
+    ...models.map(rollbackTable), ...models.map(history));
 }

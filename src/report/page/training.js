@@ -62,7 +62,7 @@ function evaluationsInTraining() {
     [model.name, e.step, e.mse, e.fvu, at(e, 'l0.mean'), e.dead, at(e, 'elbo.median')]));
   return rows.length ? element('details', {}, element('summary', {}, 'Evaluations during training'),
     table('Evaluations during training (eval.every)',
-      ['Model', 'Step', 'MSE', 'FVU', 'L0', 'Dead', 'eLBO, median'], rows, {heads: false})) : null;
+      ['Model', 'Step', 'MSE', 'FVU', 'L0', 'Dead', 'eLBO, median'], rows)) : null;
 }
 
 function phases() {
@@ -72,7 +72,7 @@ function phases() {
   const total = (model) => Object.values(model.training.phases).reduce((sum, s) => sum + (s || 0), 0);
   const columns = having.flatMap((model) => [`${model.name}, seconds`, 'Share']);
   const row = (name, seconds) => [name, ...having.flatMap((model) =>
-    [seconds(model), percent(seconds(model) / total(model))])];
+    [seconds(model), `${(100 * seconds(model) / total(model)).toFixed(1)}\u00a0%`])];
   const first = having[0];
   names.sort((a, b) => first.training.phases[b] - first.training.phases[a]);
   return table('Where the time of training went, by phase, as far as logged (all starts together)',
