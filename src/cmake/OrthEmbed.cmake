@@ -1,18 +1,15 @@
-# orth_embed(target folder): the files of src/<layer>/<folder>/ become texts in the program, each
-# with a line in a table that the source <folder>_files.c declares:
+# orth_embed(target folder [file...]): the files of src/<layer>/<folder>/, and others, become texts in
+# the program, with a table of them:
 #
-#   struct { const char *name; const char *begin; const char *end; } orth_<folder>_files[]
+#   struct orth_file { const char *name, *begin, *end; } orth_<folder>_files[]
 #
 # ending with a NULL name; a text is also ended by a NUL. The assembler reads the files themselves, so
-# they stay what an editor knows, and are built in again when they change. Chart.js, where it was
-# found, is the file chart.min.js of the page.
+# they stay what an editor knows, and are built in again when they change.
 function(orth_embed target folder)
   get_target_property(source_folder ${target} SOURCE_DIR)
   string(REPLACE "orth_" "" layer ${target})
   file(GLOB files CONFIGURE_DEPENDS ${source_folder}/src/${layer}/${folder}/*)
-  if(ORTH_CHART_JS)
-    list(APPEND files ${ORTH_CHART_JS})
-  endif()
+  list(APPEND files ${ARGN})
   set(texts "")
   set(rows "")
   set(index 0)

@@ -16,8 +16,8 @@
  * BUCKETS parts of the file, and their two ends. */
 enum { MOST_POINTS = 2000, BUCKETS = MOST_POINTS / 2 - 1, MOST_RECORDS = 1000, SERIES = 10 };
 
-static const char *const series_names[SERIES] = {"loss", "mse",    "aux",       "afa", "l0",
-                                                 "fvu",  "n_dead", "grad_norm", "lr",  "tokens_per_s"};
+static const char *const series_names[SERIES] = {
+    "loss", "mse", "aux", "afa", "l0", "fvu", "n_dead", "grad_norm", "lr", "tokens_per_s"};
 
 typedef struct point {
     double step, value;
@@ -27,7 +27,7 @@ typedef struct point {
 typedef struct curve {
     json_t *steps, *values;
     point low, high, last;
-    bool any;    ///< low and high are of the bucket
+    bool any; ///< low and high are of the bucket
     bool last_is_in;
 } curve;
 

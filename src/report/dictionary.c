@@ -98,8 +98,7 @@ orth_status orth_report_frame(const orth_sae *sae, json_t *model)
 
 static json_t *pca_json(const orth_pca *pca)
 {
-    json_t *object = json_object(), *ranks = json_array(), *fvu = json_array(),
-           *mse = json_array();
+    json_t *object = json_object(), *ranks = json_array(), *fvu = json_array(), *mse = json_array();
     int64_t d = pca->covariance.d, points = d + 1 < MOST_POINTS ? d + 1 : MOST_POINTS;
     for (int64_t i = 0; i < points; i++) {
         int64_t r = place(i, points, d + 1);

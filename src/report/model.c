@@ -123,8 +123,8 @@ static orth_status open_data(const orth_report_options *options, const char *run
         tell_missing(run, "it names no data.eval_files; name activations by --data", model);
         return ORTH_OK;
     }
-    orth_status status = orth_report_tables_open(tables, files, source->config.data_dataset, world,
-                                                 index);
+    orth_status status =
+        orth_report_tables_open(tables, files, source->config.data_dataset, world, index);
     if (status != ORTH_ERR_DATA || given.count > 0)
         return status;
     char why[1024];

@@ -48,7 +48,8 @@ static void write_document(const char *json, FILE *out)
     fputs(json, out);
 }
 
-/* What stands in {{name}}: a file, the document or the nonce; without Chart.js its place is empty. */
+/* What stands in {{name}}: a file, the document or the nonce; without Chart.js its place is empty.
+ */
 static void write_place(const char *name, size_t length, const char *json, const nonce *key,
                         FILE *out)
 {

@@ -29,8 +29,9 @@ static orth_status open_outputs(report *r)
         ORTH_TRY(orth_json_file_open(o->page, r->world, &r->page));
     if (o->json)
         ORTH_TRY(orth_json_file_open(o->json, r->world, &r->json));
-    return o->plots ? orth_agree(r->world, r->rank == 0 ? orth_report_plots_open(o->plots) : ORTH_OK)
-                    : ORTH_OK;
+    return o->plots
+               ? orth_agree(r->world, r->rank == 0 ? orth_report_plots_open(o->plots) : ORTH_OK)
+               : ORTH_OK;
 }
 
 static bool same_file(const char *a, const char *b)
@@ -134,8 +135,8 @@ static orth_status write_outputs(report *r)
         ORTH_TRY(orth_json_file_write(r->json, r->document, r->world));
     if (o->page)
         ORTH_TRY(write_page(r));
-    return o->plots ? orth_agree(r->world, r->rank == 0 ? orth_report_plots(r->document, o->plots)
-                                                        : ORTH_OK)
+    return o->plots ? orth_agree(r->world,
+                                 r->rank == 0 ? orth_report_plots(r->document, o->plots) : ORTH_OK)
                     : ORTH_OK;
 }
 

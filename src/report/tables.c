@@ -86,8 +86,8 @@ static orth_status read_attributes(table *t, MPI_Comm world)
 {
     static const char *const names[] = {"model", "hook", "layer", "tokenizer", "context"};
     orth_h5_file *file = NULL;
-    ORTH_TRY(orth_h5_open(orth_dataset_file(t->dataset, 0), ORTH_H5_READ, ORTH_ERR_DATA, world,
-                          &file));
+    ORTH_TRY(
+        orth_h5_open(orth_dataset_file(t->dataset, 0), ORTH_H5_READ, ORTH_ERR_DATA, world, &file));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         read_attribute(file, names[i], t->attributes);
     return orth_h5_close(file);

@@ -16,15 +16,15 @@ typedef struct orth_report_options {
     int64_t n_data;
     const char *const *overrides; ///< (n_override) "key=value", as orth_model_open takes them
     int64_t n_override;
-    int64_t batch;    ///< consecutive rows of a batch; 0: the model's train.batch
-    int64_t latents;  ///< at most so many of each model are in the latent browser; 0: none
-    int64_t examples; ///< top activating tokens of each of them
-    int64_t context;  ///< tokens shown before and after such a token
-    bool pairs;       ///< look at all pairs of latents (n^2 d multiplications, and again for the
-                      ///< neighbours in the latent browser)
-    bool spectra;     ///< eigenvalues of the frame operator and of the covariance (d^3)
-    const char *page; ///< HTML file; NULL: none
-    const char *json; ///< the data of the page alone; NULL: not wanted
+    int64_t batch;     ///< consecutive rows of a batch; 0: the model's train.batch
+    int64_t latents;   ///< at most so many of each model are in the latent browser; 0: none
+    int64_t examples;  ///< top activating tokens of each of them
+    int64_t context;   ///< tokens shown before and after such a token
+    bool pairs;        ///< look at all pairs of latents (n^2 d multiplications, and again for the
+                       ///< neighbours in the latent browser)
+    bool spectra;      ///< eigenvalues of the frame operator and of the covariance (d^3)
+    const char *page;  ///< HTML file; NULL: none
+    const char *json;  ///< the data of the page alone; NULL: not wanted
     const char *plots; ///< folder for static plots; NULL: not wanted
 } orth_report_options;
 

@@ -136,7 +136,8 @@ function zfRange(values) {
 /* The same scales for all models, so that they can be compared. */
 function zfScales(having) {
   const z = having.flatMap((model) => model.evaluation.zf.z);
-  return {x: zfRange(z), y: zfRange([...having.flatMap((model) => model.evaluation.zf.f), ...z])};
+  const x = zfRange(z);
+  return {x, narrow: x.min > 0, y: zfRange([...having.flatMap((model) => model.evaluation.zf.f), ...z])};
 }
 
 function zfChart(model, scales) {
@@ -167,7 +168,8 @@ function zfFigure(model, scales) {
   const zf = model.evaluation.zf, counts = zfCounts(model);
   const drawn = figure({
     title: `ZF plot of ${model.name}`, small: true,
-    caption: `${number(zf.z.length)} of ${number(model.evaluation.tokens)} tokens, evenly spaced.`,
+    caption: `${number(zf.z.length)} of ${number(model.evaluation.tokens)} tokens, evenly spaced.` +
+      (scales.narrow ? ' Norms of the input hardly differ, as after input.norm: layernorm.' : ''),
     summary: () => counts.slice(0, 2).map((row) => `${row[0]}: ${number(row[1])} tokens, ${row[2]}`).join('; ') + '.',
     table: () => [['|z|', '|f~|'], zf.z.map((z, i) => [z, zf.f[i]])],
     chart: () => zfChart(model, scales),
