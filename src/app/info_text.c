@@ -39,13 +39,14 @@ orth_status orth_activation_stats_print(const orth_activation_stats *stats)
     orth_info_line(true, "std", "%.9g", stats->std);
     orth_info_line(true, "max |value|", "%.9g", stats->max_abs);
     orth_info_line(true, "zero rows", "%lld", (long long)stats->zero_rows);
-    if (stats->nonfinite)
-        orth_info_line(true, "rows with NaN or Inf",
-                       "%lld (%lld NaN, %lld Inf), the first is row %lld",
-                       (long long)stats->nonfinite, (long long)stats->nan, (long long)stats->inf,
-                       (long long)stats->first_row);
-    else
+    if (stats->nonfinite) {
+        orth_info_line(true, "rows with NaN or Inf", "%lld, the first is row %lld",
+                       (long long)stats->nonfinite, (long long)stats->first_row);
+        orth_info_line(true, "values", "%lld NaN, %lld Inf", (long long)stats->nan,
+                       (long long)stats->inf);
+    } else {
         orth_info_line(true, "rows with NaN or Inf", "0");
+    }
     return print_outliers(stats);
 }
 
