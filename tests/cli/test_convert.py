@@ -276,6 +276,29 @@ class Convert(support.Case):
         self.check_failure(result, 2, "would be lost")
         self.assertEqual(self.read_bytes("x.npy"), good)
 
+    def test_storage_fails(self):
+        """One line, exit 4, nothing left, and what had the name before is still there."""
+        self.save("x.npy", self.x)
+        cases = (("tensor.create:1:eacces", "o.npy", "Permission denied"),
+                 ("tensor.write:1:enospc@1", "o.npy", "No space left"),
+                 ("tensor.write:1+:short,tensor.sync:1:eio@2", "o.pt", "Input/output error"),
+                 ("file.sync:1:eio", "o.safetensors", "Input/output error"),
+                 ("file.rename:1:erofs", "o.h5", "Read-only file system"),
+                 ("folder.sync:1:eio", "o.bin", "Input/output error"),
+                 ("h5.write:1:edquot@2", "o.h5", "quota"))
+        for fault, name, words in cases:
+            with open(self.path(name), "w") as file:
+                file.write("before")
+            result = support.run(["convert", "x.npy", "--out", name], 3, cwd=self.folder,
+                                 env={"ORTHANT_FAULT": fault})
+            self.check_failure(result, 4, words)
+            self.assertEqual([one for one in os.listdir(self.folder) if "partial" in one], [])
+            if not fault.startswith("folder"):
+                self.assertEqual(self.read_bytes(name), b"before", fault)
+        result = support.run(["convert", "x.npy", "--out", "o.bin"], 3, cwd=self.folder,
+                             env={"ORTHANT_FAULT": "tensor.read:2:eio@1"})
+        self.check_failure(result, 3, "x.npy", "Input/output error")
+
     def test_trains(self):
         """What is converted is what `train` reads."""
         self.save("x.npy", self.x.astype("f2"))
