@@ -13,8 +13,7 @@ import numpy as np
 import cli_model as cli
 import folders
 
-TENSORS = {"saelens": "sae_weights.safetensors", "sparsify": "sae.safetensors",
-           "dictionary_learning": "ae.pt", "openai": "autoencoder.pt"}
+ROWS = 700
 
 
 def read_codes(path, n):
@@ -53,15 +52,15 @@ class Case(unittest.TestCase):
             for word in words:
                 self.assertIn(word, cli.errors(done)[0])
 
-    def encode(self, model, n, data=cli.EVAL, **options):
+    def encode(self, model, n, data=None, **options):
         path = self.path("codes.h5")
-        self.orthant("encode", model, "--data", data, "--out", path, "--batch", 500, "--quiet",
+        self.orthant("encode", model, "--data", data or self.data, "--out", path, "--batch", 500, "--quiet",
                      **options)
         return read_codes(path, n)
 
-    def evaluate(self, model, data=cli.EVAL, **options):
+    def evaluate(self, model, data=None, **options):
         path = self.path("eval.json")
-        self.orthant("eval", model, "--data", data, "--json", path, "--skip-eps", "--batch", 500,
+        self.orthant("eval", model, "--data", data or self.data, "--json", path, "--skip-eps", "--batch", 500,
                      "--quiet", **options)
         with open(path) as file:
             return json.load(file)
@@ -72,6 +71,11 @@ class RoundTrips(Case):
     def setUpClass(cls):
         super().setUpClass()
         ema = "train.ema=0.9"
+        with h5py.File(cli.EVAL) as file:
+            cls.x = file["activations"][:ROWS].astype("f4")
+        cls.data = os.path.join(cls.folder, "eval.h5")
+        with h5py.File(cls.data, "w") as file:
+            file["activations"] = cls.x
         cls.runs = {
             "topk": cli.train(cls.folder, "topk", "input.norm=none", ema),
             "batchtopk": cli.train(cls.folder, "batchtopk", "input.norm=none")}
@@ -155,12 +159,12 @@ class RoundTrips(Case):
                     "--format", "saelens", "--out", self.path("x"), "--ema")
 
     def calibrated(self, run, tool):
-        folder = self.export(run, tool, "--data", cli.EVAL, "--batch", "500")
-        self.check_same_bytes(folder, self.export(run, tool, "--data", cli.EVAL, "--batch", "500",
+        folder = self.export(run, tool, "--data", self.data, "--batch", "500")
+        self.check_same_bytes(folder, self.export(run, tool, "--data", self.data, "--batch", "500",
                                                   ranks=3))
         with open(os.path.join(folder, "orthant.json")) as file:
             about = json.load(file)["calibration"]
-        self.assertEqual(about["tokens"], 4096)
+        self.assertEqual(about["tokens"], ROWS)
         exact, told = self.evaluate(self.runs[run]), self.evaluate(folder)
         for name, figures in (("exact", exact), ("exported", told)):
             self.assertAlmostEqual(about[name]["mse"], figures["mse"], delta=1e-9 * figures["mse"])
@@ -173,7 +177,7 @@ class RoundTrips(Case):
         exact = self.encode(self.runs["topafa"], cli.LATENTS)
         found = self.encode(folder, cli.LATENTS)
         np.testing.assert_array_equal((exact > 0).sum(0), (found > 0).sum(0))
-        self.assertGreater((exact > 0).sum(), 4096)
+        self.assertGreater((exact > 0).sum(), ROWS)
         self.assertTrue(((exact > 0) != (found > 0)).any())  # or nothing was calibrated
         header, data = folders.read_safetensors(os.path.join(folder, "sparsity.safetensors"))
         self.assertEqual(list(header), ["sparsity"])
@@ -182,12 +186,11 @@ class RoundTrips(Case):
 
     def test_top_afa_file(self):
         """The Python file beside the weights selects what Orthant selects."""
-        folder = self.export("topafa", "saelens", "--data", cli.EVAL, "--batch", "500")
+        folder = self.export("topafa", "saelens", "--data", self.data, "--batch", "500")
         space = {}
         with open(os.path.join(folder, "top_afa.py")) as file:
             exec(compile(file.read(), "top_afa.py", "exec"), space)
-        with h5py.File(cli.EVAL) as file:
-            x = file["activations"][:].astype("f4")
+        x = self.x
         sae = space["TopAFA"](folder)
         f = sae.encode(x)
         wanted = self.encode(self.runs["topafa"], cli.LATENTS)
@@ -203,7 +206,7 @@ class RoundTrips(Case):
         for tool in ("saelens", "dictionary_learning"):
             folder = self.calibrated("batchtopk", tool)
             found = self.encode(folder, cli.LATENTS)
-            self.assertEqual((found > 0).sum(), cli.K * 4096, tool)
+            self.assertEqual((found > 0).sum(), cli.K * ROWS, tool)
 
     def test_what_a_tool_lacks(self):
         out = self.path("lacking")
@@ -268,11 +271,11 @@ class Readers(Case):
     def check(self, folder, selection, **how):
         f, x_hat = folders.codes(self.w, self.x, selection, **how)
         for grid in ((1, 1), (1, 3)):
-            found = self.encode(folder, folders.N, data=self.data, grid=grid)
+            found = self.encode(folder, folders.N, grid=grid)
             np.testing.assert_array_equal(found > 0, f > 0, f"{folder} {grid}")
             np.testing.assert_allclose(found, f, atol=1e-5)
         x = folders.normalised(self.x, how.get("layernorm", False))
-        figures = self.evaluate(folder, data=self.data)
+        figures = self.evaluate(folder)
         self.assertAlmostEqual(figures["mse"], ((x - x_hat) ** 2).mean(), delta=1e-5)
         self.assertAlmostEqual(figures["l0"]["mean"], (f > 0).sum(1).mean(), delta=1e-9)
         return folder
@@ -300,14 +303,14 @@ class Readers(Case):
         with open(os.path.join(folder, "activation_scaler.json"), "w") as file:
             json.dump({"scaling_factor": 0.5}, file)
         f, _ = folders.codes(self.w, 0.5 * self.x, "topk")
-        np.testing.assert_allclose(self.encode(folder, folders.N, data=self.data), f, atol=1e-5)
+        np.testing.assert_allclose(self.encode(folder, folders.N), f, atol=1e-5)
 
     def test_sparsify(self):
         self.check(folders.sparsify(self.path("sparsify"), self.w), "topk")
         w = folders.weights(2, n=2 * folders.D)
         folder = folders.sparsify(self.path("factor"), w, num_latents=0, expansion_factor=2)
         f, _ = folders.codes(w, self.x, "topk")
-        np.testing.assert_allclose(self.encode(folder, 2 * folders.D, data=self.data), f,
+        np.testing.assert_allclose(self.encode(folder, 2 * folders.D), f,
                                    atol=1e-5)
 
     def test_gemma_scope(self):
