@@ -1,12 +1,37 @@
-# orth_embed(target file symbol): the bytes of a file, and a zero, as `const char symbol[]` in the
-# target. The program then needs no files of its own where it runs.
-function(orth_embed target file symbol)
-  set(path ${CMAKE_CURRENT_SOURCE_DIR}/${file})
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
-  file(READ ${path} hex HEX)
-  string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
-  set(source ${CMAKE_BINARY_DIR}/embedded/${symbol}.c)
+# orth_embed(target folder [file...]): the files of src/<layer>/<folder>/, and others, become texts in
+# the program, with a table of them:
+#
+#   struct orth_file { const char *name, *begin, *end; } orth_<folder>_files[]
+#
+# ending with a NULL name; a text is also ended by a NUL. The assembler reads the files themselves, so
+# they stay what an editor knows, and are built in again when they change.
+function(orth_embed target folder)
+  get_target_property(source_folder ${target} SOURCE_DIR)
+  string(REPLACE "orth_" "" layer ${target})
+  file(GLOB files CONFIGURE_DEPENDS ${source_folder}/src/${layer}/${folder}/*)
+  list(APPEND files ${ARGN})
+  set(texts "")
+  set(rows "")
+  set(index 0)
+  foreach(file IN LISTS files)
+    cmake_path(GET file FILENAME name)
+    set(symbol orth_${folder}_file_${index})
+    string(APPEND texts "__asm__(\".section .rodata\\n${symbol}_begin:\\n"
+                        ".incbin \\\"${file}\\\"\\n${symbol}_end:\\n.byte 0\\n.previous\\n\");\n"
+                        "extern const char ${symbol}_begin[], ${symbol}_end[];\n")
+    string(APPEND rows "    {\"${name}\", ${symbol}_begin, ${symbol}_end},\n")
+    math(EXPR index "${index} + 1")
+  endforeach()
+  set(source ${CMAKE_BINARY_DIR}/embed/${folder}_files.c)
   file(CONFIGURE OUTPUT ${source} CONTENT
-       "extern const char ${symbol}[];\nconst char ${symbol}[] = {${bytes}0};\n" @ONLY)
+"#include <stddef.h>
+struct orth_file { const char *name, *begin, *end; };
+extern const struct orth_file orth_${folder}_files[];
+${texts}
+const struct orth_file orth_${folder}_files[] = {
+${rows}    {NULL, NULL, NULL},
+};
+" @ONLY)
+  set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS "${files}")
   target_sources(${target} PRIVATE ${source})
 endfunction()

@@ -155,7 +155,7 @@ static orth_status plan(const orth_sae_export *what, sae_target *target)
     }
     ORTH_TRY(add_config(sae, topk, target));
     if (sae->recipe.selection == ORTH_SELECT_TOPAFA)
-        ORTH_TRY(sae_add_text(target, "top_afa.py", orth_top_afa_py));
+        ORTH_TRY(sae_add_text(target, "top_afa.py", orth_python_files[0].begin));
     return ORTH_OK;
 }
 
