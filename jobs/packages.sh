@@ -29,9 +29,11 @@ build | module hwloc                | libhwloc-dev             | hwloc-devel    
 build | header Random123/philox.h   | librandom123-dev         | Random123-devel          | random123
 build | module gsl                  | libgsl-dev               | gsl-devel                | gsl
 build | module libzip               | libzip-dev               | libzip-devel             | libzip
+build | file javascript/chart.js/chart.min.js | libjs-chart.js  | -                        | -
 build | module check                | check                    | check-devel              | check
 run   | command mpirun              | openmpi-bin              | openmpi                  | openmpi
 run   | command jq                  | jq                       | jq                       | jq
+run   | command gnuplot             | gnuplot-nox              | gnuplot                  | gnuplot
 bench | header oneapi/dnnl/dnnl.h   | libdnnl-dev              | onednn-devel             | onednn@2
 test  | command python3             | python3                  | python3                  | python
 test  | python h5py                 | python3-h5py             | python3-h5py             | py-h5py
@@ -55,6 +57,9 @@ ci    | command mpicc.mpich         | libmpich-dev             | mpich-devel    
 ci    | command mpirun.mpich        | mpich                    | mpich                    | mpich
 ci    | module hdf5-mpich           | libhdf5-mpich-dev        | hdf5-mpich-devel         | hdf5+mpi
 ci    | library scalapack-mpich     | libscalapack-mpich-dev   | scalapack-mpich-devel    | netlib-scalapack
+ci    | command chromium            | chromium                 | chromium                 | -
+ci    | command chromedriver        | chromium-driver          | chromedriver             | -
+ci    | python selenium             | python3-selenium         | python3-selenium         | py-selenium
 ci    | command debootstrap         | debootstrap              | debootstrap              | -
 '
 
@@ -104,6 +109,7 @@ present() {
     command) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;; # daemons are in sbin
     header) preprocessed "$1" ;;
     library) linkable "$@" ;;
+    file) [[ -e /usr/share/$1 || -e /usr/local/share/$1 ]] ;;
     python) PATH=/usr/bin:$PATH python3 -c "import $1" >/dev/null 2>&1 ;;
     module)
         for name in "$@"; do

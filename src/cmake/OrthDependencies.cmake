@@ -214,6 +214,18 @@ orth_find(zip HEADER zip.h PC libzip LIBRARY zip)
 if(NOT orth_zip_FOUND)
   orth_missing("libzip 1.3 or newer (.pt and .npz files)" libzip-dev libzip-devel libzip)
 endif()
+# --- Chart.js, optional: the charts of `orthant report`, copied into the program. Not every
+# distribution packages it, so a page without has its figures as tables.
+if(NOT ORTH_CHART_JS)
+  find_file(ORTH_CHART_JS NAMES chart.min.js PATH_SUFFIXES share/javascript/chart.js
+            DOC "Chart.js 3, the file chart.min.js")
+endif()
+if(ORTH_CHART_JS)
+  message(STATUS "Found Chart.js: ${ORTH_CHART_JS}")
+else()
+  message(STATUS "No Chart.js 3 (Debian: libjs-chart.js; else -DORTH_CHART_JS=PATH to its "
+                 "chart.min.js): pages of `orthant report` have tables and no charts")
+endif()
 if(BUILD_TESTING)
   orth_find(check HEADER check.h PC check LIBRARY check)
   if(NOT orth_check_FOUND)

@@ -1,5 +1,8 @@
 #include <orthant/eval/geometry.h>
 
+#include "frame.h"
+#include "row_sums.h"
+
 #include <orthant/base/memory.h>
 #include <orthant/kern/gram.h>
 #include <orthant/kern/norm.h>
@@ -8,18 +11,20 @@
 #include <orthant/par/collective.h>
 
 #include <math.h>
-#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* Rows that travel at a time. */
 enum { BLOCK_ROWS = 1024 };
 
 typedef struct survey {
     const orth_sae *sae;
-    int64_t blocks; ///< of the largest shard
-    float *visitor; ///< (BLOCK_ROWS, d) a block of another shard
+    int64_t blocks;         ///< of the largest shard
+    float *visitor;         ///< (BLOCK_ROWS, d) a block of another shard
+    float *factor;          ///< (n_own) 1 / |w_i|, 0 for a row of zeros; NULL: cosines not wanted
+    float *visiting_factor; ///< (BLOCK_ROWS) of the visitors
     orth_gram_tiles tiles;
-    orth_gram gram;
+    orth_gram_survey found;
 } survey;
 
 static orth_range shard_of(const orth_sae *sae, int shard)
@@ -33,18 +38,35 @@ static orth_range block_of(orth_range shard, int64_t block)
     return (orth_range){begin < size ? begin : size, end < size ? end : size};
 }
 
+static void set_factors(const float *rows, int64_t n_row, int64_t d, float *factor)
+{
+    for (int64_t i = 0; i < n_row; i++) {
+        double square = orth_dot_f64(rows + i * d, rows + i * d, d);
+        factor[i] = square > 0.0 ? (float)(1.0 / sqrt(square)) : 0.0f;
+    }
+}
+
+/* The first `count` rows of the own shard from `begin` on. */
+static orth_gram_rows own_rows(const survey *s, int64_t begin, int64_t count)
+{
+    return (orth_gram_rows){.w = s->sae->weights.W_dec + begin * s->sae->d_model,
+                            .factor = s->factor ? s->factor + begin : NULL,
+                            .count = count,
+                            .first = s->sae->own.begin + begin};
+}
+
 /* The own shard against itself: pairs with the lower latent first. */
 static void add_own(survey *s)
 {
     const orth_sae *sae = s->sae;
-    const float *W = sae->weights.W_dec;
-    int64_t d = sae->d_model;
     for (int64_t b = 0; b < s->blocks; b++) {
         orth_range rows = block_of(sae->own, b);
         if (rows.begin == rows.end)
             continue;
-        orth_gram_add(W, rows.end, W + rows.begin * d, orth_range_size(rows), d, rows.begin,
-                      sae->grid->group_index, sae->grid->n_group, &s->tiles, &s->gram);
+        orth_gram_rows before = own_rows(s, 0, rows.end);
+        orth_gram_rows block = own_rows(s, rows.begin, orth_range_size(rows));
+        orth_gram_add(&before, &block, sae->d_model, rows.begin, sae->grid->group_index,
+                      sae->grid->n_group, &s->tiles, &s->found);
         orth_alive();
     }
 }
@@ -79,77 +101,177 @@ static orth_status add_other(survey *s, int offset)
     int from = (grid->shard_index + offset) % grid->n_shard;
     int to = (grid->shard_index - offset + grid->n_shard) % grid->n_shard;
     bool twice = 2 * offset == grid->n_shard, lower = grid->shard_index < from;
+    orth_range shard = shard_of(sae, from);
     int64_t d = sae->d_model, n_own = orth_range_size(sae->own);
-    int64_t own_rows = twice && lower ? n_own / 2 : n_own;
-    int64_t skipped = twice && !lower ? orth_range_size(shard_of(sae, from)) / 2 : 0;
+    int64_t skipped = twice && !lower ? orth_range_size(shard) / 2 : 0;
+    orth_gram_rows own = own_rows(s, 0, twice && lower ? n_own / 2 : n_own);
     for (int64_t b = 0; b < s->blocks; b++) {
         ORTH_TRY(exchange(s, to, from, b));
-        orth_range rows = block_of(shard_of(sae, from), b);
+        orth_range rows = block_of(shard, b);
         int64_t begin = rows.begin < skipped ? skipped : rows.begin;
-        if (begin < rows.end && own_rows > 0)
-            orth_gram_add(sae->weights.W_dec, own_rows, s->visitor + (begin - rows.begin) * d,
-                          rows.end - begin, d, own_rows, grid->group_index, grid->n_group,
-                          &s->tiles, &s->gram);
+        if (begin < rows.end && own.count > 0) {
+            orth_gram_rows visitors = {.w = s->visitor + (begin - rows.begin) * d,
+                                       .factor = s->visiting_factor,
+                                       .count = rows.end - begin,
+                                       .first = shard.begin + begin};
+            if (s->factor)
+                set_factors(visitors.w, visitors.count, d, s->visiting_factor);
+            orth_gram_add(&own, &visitors, d, own.count, grid->group_index, grid->n_group,
+                          &s->tiles, &s->found);
+        }
         orth_alive();
     }
     return ORTH_OK;
 }
 
-/* |sum_i w_i|^2 - sum_i |w_i|^2, which is the sum of the off-diagonal entries. */
-static orth_status off_diagonal_sum(const orth_sae *sae, double *sums, double *out)
+/* The greatest of all ranks; of equal ones that of the lowest latents. */
+static orth_status agree_peak(const orth_gram_peak *own, MPI_Comm world, double *value,
+                              int64_t *pair)
 {
-    int64_t d = sae->d_model, n_own = orth_range_size(sae->own);
-    double square = 0.0;
-    orth_column_sums(sae->weights.W_dec, n_own, d, 0, sums);
-    sums[d] = 0.0;
-    for (int64_t i = 0; i < n_own; i++)
-        sums[d] += orth_dot_f64(sae->weights.W_dec + i * d, sae->weights.W_dec + i * d, d);
-    ORTH_TRY(orth_sum_f64(sums, d + 1, sae->grid->group));
-    for (int64_t j = 0; j < d; j++)
-        square += sums[j] * sums[j];
-    *out = square - sums[d];
+    bool swap = own->a > own->b;
+    int64_t i = swap ? own->b : own->a, j = swap ? own->a : own->b;
+    *value = own->value;
+    ORTH_TRY(orth_allreduce(value, 1, MPI_DOUBLE, MPI_MAX, world));
+    pair[0] = own->a >= 0 && own->value == *value ? i : INT64_MAX;
+    ORTH_TRY(orth_allreduce(&pair[0], 1, MPI_INT64_T, MPI_MIN, world));
+    pair[1] = own->a >= 0 && own->value == *value && i == pair[0] ? j : INT64_MAX;
+    return orth_allreduce(&pair[1], 1, MPI_INT64_T, MPI_MIN, world);
+}
+
+static orth_status agree_gram(orth_gram *gram, const orth_sae *sae, orth_coherence *out)
+{
+    double n = (double)sae->recipe.n_latent;
+    MPI_Comm world = sae->grid->world;
+    ORTH_TRY(agree_peak(&gram->max, world, &out->max, out->max_pair));
+    ORTH_TRY(agree_peak(&gram->max_abs, world, &out->max_abs, out->max_abs_pair));
+    ORTH_TRY(orth_sum_f64(&gram->sum_abs, 1, world));
+    out->mean_abs = gram->sum_abs / (0.5 * n * (n - 1.0));
     return ORTH_OK;
 }
 
-static orth_status add_pairs(survey *s, double *sums, orth_coherence *out)
+/* Multiply all pairs; afterwards `found` holds what this rank did. */
+static orth_status add_pairs(const orth_sae *sae, survey *s)
 {
-    const orth_sae *sae = s->sae;
-    double n = (double)sae->recipe.n_latent, d = (double)sae->d_model, total;
+    int64_t n_own = orth_range_size(sae->own);
+    if (s->factor)
+        set_factors(sae->weights.W_dec, n_own, sae->d_model, s->factor);
     add_own(s);
     for (int offset = 1; 2 * offset <= sae->grid->n_shard; offset++)
         ORTH_TRY(add_other(s, offset));
-    double extremes[2] = {s->gram.max, s->gram.max_abs};
-    ORTH_TRY(orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, sae->grid->world));
-    ORTH_TRY(orth_sum_f64(&s->gram.sum_abs, 1, sae->grid->world));
-    ORTH_TRY(off_diagonal_sum(sae, sums, &total));
-    *out = (orth_coherence){.max = extremes[0],
-                            .mean = total / (n * (n - 1.0)),
-                            .max_abs = extremes[1],
-                            .mean_abs = s->gram.sum_abs / (0.5 * n * (n - 1.0)),
-                            .welch = n > d ? sqrt((n - d) / (d * (n - 1.0))) : 0.0};
     return ORTH_OK;
+}
+
+static orth_status survey_create(const orth_sae *sae, bool cosines, survey *out)
+{
+    int64_t largest = orth_partition_largest(sae->recipe.n_latent, sae->grid->n_shard);
+    *out = (survey){.sae = sae,
+                    .blocks = orth_partition_largest(largest, BLOCK_ROWS),
+                    .found = ORTH_GRAM_SURVEY_NONE};
+    orth_status status = ORTH_ALLOCATE(BLOCK_ROWS * sae->d_model, "visiting rows", &out->visitor);
+    if (status == ORTH_OK && cosines)
+        status = ORTH_ALLOCATE(orth_range_size(sae->own), "lengths of latents", &out->factor);
+    if (status == ORTH_OK && cosines)
+        status = ORTH_ALLOCATE(BLOCK_ROWS, "lengths of latents", &out->visiting_factor);
+    if (status == ORTH_OK)
+        status = orth_gram_create(largest, BLOCK_ROWS, &out->tiles);
+    return orth_agree(sae->grid->world, status);
+}
+
+static void survey_free(survey *s)
+{
+    orth_gram_free(&s->tiles);
+    orth_free(s->visiting_factor);
+    orth_free(s->factor);
+    orth_free(s->visitor);
+}
+
+static double welch_bound(const orth_sae *sae)
+{
+    double n = (double)sae->recipe.n_latent, d = (double)sae->d_model;
+    return n > d && n > 1.0 ? sqrt((n - d) / (d * (n - 1.0))) : 0.0;
 }
 
 orth_status orth_coherence_measure(const orth_sae *sae, orth_coherence *out)
 {
-    int64_t largest = orth_partition_largest(sae->recipe.n_latent, sae->grid->n_shard);
-    survey s = {
-        .sae = sae, .blocks = orth_partition_largest(largest, BLOCK_ROWS), .gram = ORTH_GRAM_NONE};
-    double *sums = NULL;
+    survey s;
+    orth_row_sums sums;
+    orth_coherence found = {
+        .welch = welch_bound(sae), .max_pair = {-1, -1}, .max_abs_pair = {-1, -1}};
     if (sae->recipe.n_latent < 2) {
-        *out = (orth_coherence){0};
+        *out = found;
         return ORTH_OK;
     }
-    orth_status status = ORTH_ALLOCATE(BLOCK_ROWS * sae->d_model, "visiting rows", &s.visitor);
+    ORTH_TRY(orth_row_sums_measure(sae, false, &sums));
+    orth_status status = survey_create(sae, false, &s);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(sae->d_model + 1, "sums", &sums);
+        status = add_pairs(sae, &s);
     if (status == ORTH_OK)
-        status = orth_gram_create(largest, BLOCK_ROWS, &s.tiles);
-    status = orth_agree(sae->grid->world, status);
+        status = agree_gram(&s.found.plain, sae, &found);
+    survey_free(&s);
+    found.mean = sums.mean;
     if (status == ORTH_OK)
-        status = add_pairs(&s, sums, out);
-    orth_gram_free(&s.tiles);
-    orth_free(sums);
-    orth_free(s.visitor);
+        *out = found;
     return status;
+}
+
+static orth_status measure_pairs(const orth_sae *sae, orth_geometry *out)
+{
+    survey s;
+    orth_status status = survey_create(sae, true, &s);
+    if (status == ORTH_OK)
+        status = add_pairs(sae, &s);
+    if (status == ORTH_OK)
+        status = agree_gram(&s.found.plain, sae, &out->stored);
+    if (status == ORTH_OK)
+        status = agree_gram(&s.found.scaled, sae, &out->unit);
+    memcpy(out->cosines.counts, s.found.bins, sizeof s.found.bins);
+    if (status == ORTH_OK)
+        status = orth_allreduce(out->cosines.counts, ORTH_GRAM_BINS, MPI_INT64_T, MPI_SUM,
+                                sae->grid->world);
+    survey_free(&s);
+    return status;
+}
+
+static orth_coherence coherence_of(const orth_sae *sae, double mean, bool pairs)
+{
+    double unknown = pairs ? 0.0 : NAN;
+    return (orth_coherence){.max = unknown,
+                            .mean = mean,
+                            .max_abs = unknown,
+                            .mean_abs = unknown,
+                            .welch = welch_bound(sae),
+                            .max_pair = {-1, -1},
+                            .max_abs_pair = {-1, -1}};
+}
+
+orth_status orth_geometry_measure(const orth_sae *sae, bool pairs, orth_geometry *out)
+{
+    orth_row_sums sums;
+    ORTH_TRY(orth_frame_check(sae, false));
+    ORTH_TRY(orth_row_sums_measure(sae, true, &sums));
+    orth_geometry found = {.stored = coherence_of(sae, sums.mean, pairs),
+                           .unit = coherence_of(sae, sums.mean_unit, pairs),
+                           .mean_square = sums.mean_square,
+                           .mean_square_unit = sums.mean_square_unit,
+                           .pairs = pairs,
+                           .norm_min = sums.norm_min,
+                           .norm_mean = sums.norm_mean,
+                           .norm_max = sums.norm_max,
+                           .zero_rows = sums.zero_rows};
+    orth_status status = orth_histogram_create(-1.0, 2.0 / ORTH_GRAM_BINS,
+                                               pairs ? ORTH_GRAM_BINS : 0, &found.cosines);
+    status = orth_agree(sae->grid->world, status);
+    if (status == ORTH_OK && pairs && sae->recipe.n_latent > 1)
+        status = measure_pairs(sae, &found);
+    if (status == ORTH_OK)
+        *out = found;
+    else
+        orth_geometry_free(&found);
+    return status;
+}
+
+void orth_geometry_free(orth_geometry *geometry)
+{
+    orth_histogram_free(&geometry->cosines);
+    memset(geometry, 0, sizeof *geometry);
 }

@@ -29,6 +29,7 @@ struct orth_quality_sums {
     int64_t nonzero; ///< tokens with |z| > 0
     int64_t elbo_undefined;
     double b_dec_square;
+    double b_dec_norm;
     double *decoder_norm;   ///< (n_own)
     double *code_measures;  ///< (tokens of the group, ORTH_CODE_MEASURES)
     double *row_measures;   ///< (tokens that this rank judges, ORTH_ROW_MEASURES)
@@ -41,6 +42,8 @@ struct orth_quality_sums {
     orth_values elbo;
     orth_histogram elbo_histogram;
     orth_zf zf;
+    orth_zf_counts zf_counts;
+    orth_quasi quasi;
 };
 
 static orth_status create_arrays(const orth_sae *sae, int64_t rows, int64_t batch,
@@ -64,7 +67,7 @@ static orth_status create_arrays(const orth_sae *sae, int64_t rows, int64_t batc
     return orth_zf_create(rows, &s->zf);
 }
 
-orth_status orth_quality_begin(const orth_sae *sae, int64_t rows, int64_t batch,
+orth_status orth_quality_begin(const orth_sae *sae, int64_t rows, int64_t batch, double eps,
                                orth_quality_sums **out)
 {
     orth_quality_sums *s = NULL;
@@ -77,6 +80,8 @@ orth_status orth_quality_begin(const orth_sae *sae, int64_t rows, int64_t batch,
     orth_measure_norms(sae->weights.W_dec, orth_range_size(sae->own), sae->d_model,
                        s->decoder_norm);
     s->b_dec_square = orth_dot_f64(sae->weights.b_dec, sae->weights.b_dec, sae->d_model);
+    s->b_dec_norm = sqrt(s->b_dec_square);
+    s->quasi = orth_quasi_begin(eps);
     *out = s;
     return ORTH_OK;
 }
@@ -130,6 +135,9 @@ static orth_status add_token(orth_quality_sums *s, int64_t n_latent, int64_t row
             s->sums[SUM_COSINE] += measures[ORTH_ROW_INNER] / (z * sqrt(output));
     }
     add_elbo(s, n_latent, z, f_square);
+    orth_zf_count(&s->zf_counts, z * z, f_square);
+    orth_quasi_add(&s->quasi, n_latent, z * z, output, f_square,
+                   code[ORTH_CODE_DECODED_SUM] + s->b_dec_norm);
     orth_zf_add(&s->zf, row, z, sqrt(f_square));
     return orth_counts_add(&s->l0, (int64_t)code[ORTH_CODE_COUNT]);
 }
@@ -245,11 +253,23 @@ static orth_status finish_elbo(orth_quality_sums *s, const orth_sae *sae, orth_q
     return ORTH_OK;
 }
 
+static orth_status finish_norms(orth_quality_sums *s, const orth_sae *sae, orth_quality *out)
+{
+    orth_zf_counts *c = &s->zf_counts;
+    ORTH_TRY(
+        orth_allreduce(c, sizeof *c / sizeof(int64_t), MPI_INT64_T, MPI_SUM, sae->grid->world));
+    ORTH_TRY(orth_quasi_finish(&s->quasi, sae->grid->world));
+    out->zf_counts = *c;
+    out->quasi = s->quasi;
+    return ORTH_OK;
+}
+
 static orth_status finish_all(orth_quality_sums *s, const orth_sae *sae, orth_quality *out)
 {
     ORTH_TRY(finish_sums(s, sae, out));
     ORTH_TRY(finish_l0(s, sae, out));
     ORTH_TRY(finish_frequency(s, sae, out));
+    ORTH_TRY(finish_norms(s, sae, out));
     return finish_elbo(s, sae, out);
 }
 

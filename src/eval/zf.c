@@ -3,7 +3,10 @@
 #include <orthant/base/memory.h>
 #include <orthant/par/collective.h>
 
+#include <math.h>
 #include <string.h>
+
+const double orth_zf_eps[ORTH_ZF_BOUNDS] = {0.25, 0.5, 1.0};
 
 orth_status orth_zf_create(int64_t rows, orth_zf *out)
 {
@@ -32,6 +35,22 @@ void orth_zf_add(orth_zf *zf, int64_t row, double z, double f)
     }
     zf->z[point] = z;
     zf->f[point] = f;
+}
+
+void orth_zf_count(orth_zf_counts *counts, double z_square, double f_square)
+{
+    counts->over += f_square > z_square;
+    counts->under += f_square < z_square;
+    for (int i = 0; i < ORTH_ZF_BOUNDS; i++) {
+        counts->above[i] += (1.0 - orth_zf_eps[i]) * f_square > z_square;
+        counts->below[i] += (1.0 + orth_zf_eps[i]) * f_square < z_square;
+    }
+}
+
+void orth_zf_bounds(double eps, double *lower, double *upper)
+{
+    *lower = 1.0 / sqrt(1.0 + eps);
+    *upper = eps < 1.0 ? 1.0 / sqrt(1.0 - eps) : INFINITY;
 }
 
 orth_status orth_zf_finish(orth_zf *zf, MPI_Comm comm)

@@ -109,6 +109,20 @@ orth_status orth_key_text(const orth_key *key, const orth_config *config, char *
     return ORTH_OK;
 }
 
+orth_status orth_config_each(const orth_config *config,
+                             void (*take)(void *context, const char *key, const char *value),
+                             void *context)
+{
+    for (const orth_key *key = orth_keys; key->path; key++) {
+        char *text;
+        ORTH_TRY(orth_key_text(key, config, &text));
+        if (text)
+            take(context, key->path, text);
+        free(text);
+    }
+    return ORTH_OK;
+}
+
 /* The emitter takes over an event whether it succeeds or not. */
 static bool emit(yaml_emitter_t *emitter, yaml_event_t *event, int made)
 {

@@ -15,7 +15,7 @@
 #include <string.h>
 
 static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace *workspace,
-                            orth_quality_sums *sums)
+                            orth_quality_sums *sums, orth_latents *latents)
 {
     orth_feed_batch batch;
     orth_status before = ORTH_OK;
@@ -27,9 +27,26 @@ static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace
         before = orth_quality_add(sums, sae, workspace, batch.first_row);
         if (before != ORTH_OK)
             return orth_end_job(sae->grid->world, before);
+        if (latents)
+            orth_latents_add(latents, workspace, batch.first_row);
         orth_fault("eval.batch");
         orth_alive();
     }
+}
+
+/* The dictionary's geometry comes first: what codes are measured by. */
+static orth_status measure_eps(const orth_sae *sae, bool wanted, orth_evaluation *out)
+{
+    out->has_eps = wanted;
+    out->eps_unit = out->eps_bias = NAN;
+    if (!wanted)
+        return ORTH_OK;
+    double least;
+    ORTH_TRY(orth_coherence_measure(sae, &out->eps));
+    ORTH_TRY(orth_bias_coherence(sae, &out->eps_bias, &least));
+    /* Two rows' cosine is their product through their lengths, hence at most this. */
+    out->eps_unit = fmax(out->eps_bias, fmin(1.0, out->eps.max_abs / (least * least)));
+    return ORTH_OK;
 }
 
 /* The figures. What fails here, but for the data, may have failed on this rank alone. */
@@ -39,9 +56,8 @@ static orth_status finish(const orth_sae *sae, const orth_evaluation_options *op
     orth_status status = orth_quality_finish(sums, sae, &out->quality);
     if (status == ORTH_ERR_DATA)
         return status;
-    if (status == ORTH_OK && options->eps)
-        status = orth_coherence_measure(sae, &out->eps);
-    out->has_eps = options->eps;
+    if (status == ORTH_OK && options->latents)
+        status = orth_latents_finish(options->latents, out->quality.tokens);
     return status == ORTH_OK ? status : orth_end_job(sae->grid->world, status);
 }
 
@@ -53,10 +69,12 @@ static orth_status evaluate_with(const orth_sae *sae, orth_dataset *dataset,
     orth_quality_sums *sums = NULL;
     int64_t rows = orth_dataset_rows(dataset);
     ORTH_TRY(orth_feed_open(dataset, sae, options->batch, options->skip, &feed));
-    orth_status status =
-        orth_agree(sae->grid->world, orth_quality_begin(sae, rows, options->batch, &sums));
+    orth_status status = measure_eps(sae, options->eps, out);
     if (status == ORTH_OK)
-        status = run_feed(sae, feed, workspace, sums);
+        status = orth_quality_begin(sae, rows, options->batch, out->eps_unit, &sums);
+    status = orth_agree(sae->grid->world, status);
+    if (status == ORTH_OK)
+        status = run_feed(sae, feed, workspace, sums, options->latents);
     if (status == ORTH_OK)
         status = finish(sae, options, sums, out);
     out->skipped = orth_feed_skipped(feed);
@@ -68,7 +86,7 @@ static orth_status evaluate_with(const orth_sae *sae, orth_dataset *dataset,
 orth_status orth_evaluate(const orth_sae *sae, orth_dataset *dataset,
                           const orth_evaluation_options *options, orth_evaluation *out)
 {
-    orth_evaluation evaluation = {.step = sae->step};
+    orth_evaluation evaluation = {.step = sae->step, .selection = sae->recipe.selection};
     orth_evaluation_options own = *options;
     orth_workspace workspace = {0};
     int64_t rows = orth_dataset_rows(dataset);
@@ -99,156 +117,6 @@ orth_status orth_evaluate(const orth_sae *sae, orth_dataset *dataset,
 void orth_evaluation_free(orth_evaluation *evaluation)
 {
     orth_quality_clear(&evaluation->quality);
-}
-
-/* ---- as JSON ---- */
-
-static void set_number(json_t *object, const char *name, double value)
-{
-    json_object_set_new(object, name, isfinite(value) ? json_real(value) : json_null());
-}
-
-static void set_integer(json_t *object, const char *name, int64_t value)
-{
-    json_object_set_new(object, name, json_integer((json_int_t)value));
-}
-
-static json_t *numbers(const double *values, int64_t count)
-{
-    json_t *array = json_array();
-    for (int64_t i = 0; i < count; i++)
-        json_array_append_new(array, isfinite(values[i]) ? json_real(values[i]) : json_null());
-    return array;
-}
-
-static void set_histogram(json_t *object, const char *name, const orth_histogram *histogram)
-{
-    json_t *counts = json_array(), *both = json_object();
-    for (int64_t i = 0; i < histogram->bins; i++)
-        json_array_append_new(counts, json_integer((json_int_t)histogram->counts[i]));
-    json_object_set_new(both, "edges", numbers(histogram->edges, histogram->bins + 1));
-    json_object_set_new(both, "counts", counts);
-    json_object_set_new(object, name, both);
-}
-
-static json_t *json_of_l0(const orth_quality *q, bool arrays)
-{
-    json_t *l0 = json_object();
-    set_number(l0, "mean", q->l0);
-    set_number(l0, "p5", q->l0_p5);
-    set_number(l0, "p50", q->l0_p50);
-    set_number(l0, "p95", q->l0_p95);
-    set_integer(l0, "max", q->l0_max);
-    if (arrays)
-        set_histogram(l0, "histogram", &q->l0_histogram);
-    return l0;
-}
-
-static json_t *json_of_elbo(const orth_quality *q, bool arrays)
-{
-    json_t *elbo = json_object();
-    set_number(elbo, "median", q->elbo_median);
-    set_number(elbo, "q25", q->elbo_q25);
-    set_number(elbo, "q75", q->elbo_q75);
-    set_number(elbo, "mean", q->elbo_mean);
-    set_integer(elbo, "undefined", q->elbo_undefined);
-    if (arrays)
-        set_histogram(elbo, "histogram", &q->elbo_histogram);
-    return elbo;
-}
-
-static json_t *json_of_eps(const orth_coherence *coherence)
-{
-    json_t *eps = json_object();
-    set_number(eps, "max", coherence->max);
-    set_number(eps, "mean", coherence->mean);
-    set_number(eps, "max_abs", coherence->max_abs);
-    set_number(eps, "mean_abs", coherence->mean_abs);
-    set_number(eps, "welch", coherence->welch);
-    return eps;
-}
-
-orth_status orth_evaluation_json(const orth_evaluation *evaluation, bool arrays, json_t **out)
-{
-    const orth_quality *q = &evaluation->quality;
-    json_t *object = json_object();
-    if (!object)
-        return orth_fail(ORTH_ERR_ENVIRONMENT, "evaluation: out of memory for its JSON");
-    set_integer(object, "step", evaluation->step);
-    set_integer(object, "n_latent", q->n_latent);
-    set_integer(object, "d_model", q->d_model);
-    set_integer(object, "tokens", q->tokens);
-    set_integer(object, "skipped", evaluation->skipped);
-    set_number(object, "mse", q->mse);
-    set_number(object, "nmse", q->nmse);
-    set_number(object, "fvu", q->fvu);
-    set_number(object, "explained_variance", 1.0 - q->fvu);
-    set_number(object, "cosine", q->cosine);
-    json_object_set_new(object, "l0", json_of_l0(q, arrays));
-    set_integer(object, "dead", q->dead);
-    set_integer(object, "rare", q->rare);
-    set_number(object, "afa", q->afa);
-    json_object_set_new(object, "elbo", json_of_elbo(q, arrays));
-    set_number(object, "description_length", q->description_length);
-    if (evaluation->has_eps)
-        json_object_set_new(object, "eps", json_of_eps(&evaluation->eps));
-    set_number(object, "seconds", evaluation->seconds);
-    if (arrays) {
-        json_t *zf = json_object();
-        set_histogram(object, "frequency", &q->frequency);
-        json_object_set_new(zf, "z", numbers(q->zf.z, q->zf.count));
-        json_object_set_new(zf, "f", numbers(q->zf.f, q->zf.count));
-        json_object_set_new(object, "zf", zf);
-    }
-    *out = object;
-    return ORTH_OK;
-}
-
-orth_status orth_evaluation_write(const orth_evaluation *evaluation, const orth_sae *sae,
-                                  const char *model, orth_json_file *file)
-{
-    json_t *object = NULL;
-    orth_status status = ORTH_OK;
-    if (file)
-        status = orth_evaluation_json(evaluation, true, &object);
-    if (object) {
-        /* A path that is not UTF-8 cannot be told in JSON. */
-        json_object_set_new(object, "model", json_string(model));
-        json_object_set_new(object, "selection",
-                            json_string(orth_selection_names[sae->recipe.selection]));
-    }
-    status = orth_agree(sae->grid->world, status);
-    if (status == ORTH_OK)
-        status = orth_json_file_write(file, object, sae->grid->world);
-    json_decref(object);
-    return status;
-}
-
-/* ---- as a table ---- */
-
-void orth_evaluation_print(const orth_evaluation *evaluation, FILE *out)
-{
-    const orth_quality *q = &evaluation->quality;
-    fprintf(out, "tokens              %" PRId64 "\n", q->tokens);
-    fprintf(out, "mse                 %.6g\n", q->mse);
-    fprintf(out, "nmse                %.6g\n", q->nmse);
-    fprintf(out, "fvu                 %.6g\n", q->fvu);
-    fprintf(out, "explained variance  %.6g\n", 1.0 - q->fvu);
-    fprintf(out, "cosine              %.6g\n", q->cosine);
-    fprintf(out, "l0                  %.6g (5%% %g, median %g, 95%% %g, max %" PRId64 ")\n", q->l0,
-            q->l0_p5, q->l0_p50, q->l0_p95, q->l0_max);
-    fprintf(out, "dead latents        %" PRId64 " of %" PRId64 "\n", q->dead, q->n_latent);
-    fprintf(out, "rare latents        %" PRId64 "\n", q->rare);
-    fprintf(out, "afa                 %.6g\n", q->afa);
-    fprintf(out, "eLBO                %.6g (median; quartiles %.6g, %.6g; mean %.6g)\n",
-            q->elbo_median, q->elbo_q25, q->elbo_q75, q->elbo_mean);
-    fprintf(out, "description length  %.6g bits a token\n", q->description_length);
-    if (evaluation->has_eps)
-        fprintf(out,
-                "eps                 max %.6g, mean %.6g (absolute: %.6g, %.6g; Welch bound "
-                "%.6g)\n",
-                evaluation->eps.max, evaluation->eps.mean, evaluation->eps.max_abs,
-                evaluation->eps.mean_abs, evaluation->eps.welch);
 }
 
 /* ---- in training ---- */

@@ -79,8 +79,31 @@ static orth_status write_all(const orth_json_file *file, const char *text, size_
             return refuse(file->path, "write");
         done += (size_t)n;
     }
-    bool failed = file->plain && (orth_fault_fails("json.sync") || fsync(file->file) != 0);
-    return failed ? refuse(file->path, "bring to the disk") : ORTH_OK;
+    return ORTH_OK;
+}
+
+orth_status orth_json_file_add(orth_json_file *file, const char *text)
+{
+    return write_all(file, text, strlen(text));
+}
+
+/* Bring to the disk, close and rename; with a status that is not ORTH_OK, remove. */
+static orth_status end_file(orth_json_file *file, orth_status status)
+{
+    bool synced = status != ORTH_OK || !file->plain ||
+                  (!orth_fault_fails("json.sync") && fsync(file->file) == 0);
+    if (!synced)
+        status = refuse(file->path, "bring to the disk");
+    int closed = close(file->file);
+    file->file = -1;
+    if (status == ORTH_OK && closed != 0)
+        status = refuse(file->path, "write");
+    if (status == ORTH_OK && file->plain &&
+        (orth_fault_fails("json.rename") || rename(file->partial, file->path) != 0))
+        status = refuse(file->path, "rename to it");
+    if (status != ORTH_OK && file->plain)
+        unlink(file->partial);
+    return status;
 }
 
 static orth_status write_object(orth_json_file *file, const json_t *object)
@@ -93,16 +116,15 @@ static orth_status write_object(orth_json_file *file, const json_t *object)
     if (status == ORTH_OK)
         status = write_all(file, "\n", 1);
     free(text);
-    int closed = close(file->file);
-    file->file = -1;
-    if (status == ORTH_OK && closed != 0)
-        status = refuse(file->path, "write");
-    if (status == ORTH_OK && file->plain &&
-        (orth_fault_fails("json.rename") || rename(file->partial, file->path) != 0))
-        status = refuse(file->path, "rename to it");
-    if (status != ORTH_OK && file->plain)
-        unlink(file->partial);
-    return status;
+    return end_file(file, status);
+}
+
+orth_status orth_json_file_end(orth_json_file *file, orth_status status, MPI_Comm comm)
+{
+    status = orth_agree(comm, status);
+    if (status != ORTH_OK)
+        return status;
+    return orth_agree(comm, file ? end_file(file, ORTH_OK) : ORTH_OK);
 }
 
 orth_status orth_json_file_write(orth_json_file *file, const json_t *object, MPI_Comm comm)

@@ -22,6 +22,18 @@ static orth_status grow(void **array, int64_t count, int64_t size, const char *w
     return ORTH_OK;
 }
 
+int64_t orth_code_first(const orth_code *code, int64_t begin, int64_t end, int64_t latent)
+{
+    while (begin < end) {
+        int64_t middle = begin + (end - begin) / 2;
+        if (code->latent[middle] < latent)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
+}
+
 orth_status orth_code_begin(orth_code *code, int64_t n_token)
 {
     if (n_token > code->token_capacity || !code->start) {

@@ -1,4 +1,4 @@
-/* Products of rows in tiles against loops in double; their sum against its closed form.
+/* Products of rows in tiles against loops in double.
  * threads: 2
  */
 #include "check_mpi.h"
@@ -10,7 +10,7 @@
 
 enum { N_A = 300, N_B = 531, D = 9 };
 
-static float a[N_A * D], b[N_B * D];
+static float a[N_A * D], b[N_B * D], factor_a[N_A], factor_b[N_B];
 
 static void fill(void)
 {
@@ -18,39 +18,73 @@ static void fill(void)
         a[i] = (float)orth_random_normal(1, ORTH_RANDOM_TEST, (uint64_t)i, 0);
     for (int64_t i = 0; i < N_B * D; i++)
         b[i] = (float)orth_random_normal(2, ORTH_RANDOM_TEST, (uint64_t)i, 0);
+    for (int64_t i = 0; i < N_A; i++)
+        factor_a[i] = (float)(0.1 + 0.2 * (double)(i % 7));
+    for (int64_t i = 0; i < N_B; i++)
+        factor_b[i] = (float)(0.05 * (double)(i % 5));
 }
 
-static orth_gram plain(const float *x, int64_t n_x, const float *y, int64_t n_y, int64_t shift)
+static const orth_gram_rows A = {a, factor_a, N_A, 1000}, B = {b, factor_b, N_B, 50};
+
+static void take(double value, int64_t i, int64_t k, orth_gram *gram)
 {
-    orth_gram gram = ORTH_GRAM_NONE;
-    for (int64_t i = 0; i < n_x; i++)
-        for (int64_t k = i - shift + 1 < 0 ? 0 : i - shift + 1; k < n_y; k++) {
+    if (value > gram->max.value)
+        gram->max = (orth_gram_peak){value, A.first + i, B.first + k};
+    if (fabs(value) > gram->max_abs.value)
+        gram->max_abs = (orth_gram_peak){fabs(value), A.first + i, B.first + k};
+    gram->sum_abs += fabs(value);
+}
+
+static orth_gram_survey plain(int64_t shift)
+{
+    orth_gram_survey survey = ORTH_GRAM_SURVEY_NONE;
+    for (int64_t i = 0; i < N_A; i++)
+        for (int64_t k = i - shift + 1 < 0 ? 0 : i - shift + 1; k < N_B; k++) {
             double product = 0.0;
             for (int64_t j = 0; j < D; j++)
-                product += (double)x[i * D + j] * (double)y[k * D + j];
-            gram.max = fmax(gram.max, product);
-            gram.max_abs = fmax(gram.max_abs, fabs(product));
-            gram.sum += product;
-            gram.sum_abs += fabs(product);
+                product += (double)a[i * D + j] * (double)b[k * D + j];
+            take(product, i, k, &survey.plain);
+            product *= (double)factor_a[i] * (double)factor_b[k];
+            take(product, i, k, &survey.scaled);
+            double bin = floor((product + 1.0) * 0.5 * ORTH_GRAM_BINS);
+            survey.bins[(int)fmax(0.0, fmin(bin, ORTH_GRAM_BINS - 1))]++;
         }
-    return gram;
+    return survey;
 }
 
 static void compare(const orth_gram *found, const orth_gram *wanted)
 {
-    ck_assert_double_eq_tol(found->max, wanted->max, 1e-5);
-    ck_assert_double_eq_tol(found->max_abs, wanted->max_abs, 1e-5);
-    ck_assert_double_eq_tol(found->sum, wanted->sum, 1e-7 * wanted->sum_abs);
+    ck_assert_double_eq_tol(found->max.value, wanted->max.value, 1e-5);
+    ck_assert_double_eq_tol(found->max_abs.value, wanted->max_abs.value, 1e-5);
+    ck_assert_int_eq(found->max.a, wanted->max.a);
+    ck_assert_int_eq(found->max.b, wanted->max.b);
+    ck_assert_int_eq(found->max_abs.a, wanted->max_abs.a);
+    ck_assert_int_eq(found->max_abs.b, wanted->max_abs.b);
     ck_assert_double_eq_tol(found->sum_abs, wanted->sum_abs, 1e-6 * wanted->sum_abs);
+}
+
+/* A product near the edge of a bin may fall to either side of it; none is lost. */
+static void compare_all(const orth_gram_survey *found, const orth_gram_survey *wanted)
+{
+    int64_t moved = 0, count = 0, pairs = 0;
+    compare(&found->plain, &wanted->plain);
+    compare(&found->scaled, &wanted->scaled);
+    for (int i = 0; i < ORTH_GRAM_BINS; i++) {
+        moved += llabs(found->bins[i] - wanted->bins[i]);
+        count += found->bins[i];
+        pairs += wanted->bins[i];
+    }
+    ck_assert_int_eq(count, pairs);
+    ck_assert_int_le(moved, 1 + pairs / 10000);
 }
 
 START_TEST(all_pairs)
 {
     orth_gram_tiles tiles;
-    orth_gram found = ORTH_GRAM_NONE, wanted = plain(a, N_A, b, N_B, N_A);
+    orth_gram_survey found = ORTH_GRAM_SURVEY_NONE, wanted = plain(N_A);
     ck_assert_int_eq(orth_gram_create(N_A, N_B, &tiles), ORTH_OK);
-    orth_gram_add(a, N_A, b, N_B, D, N_A, 0, 1, &tiles, &found);
-    compare(&found, &wanted);
+    orth_gram_add(&A, &B, D, N_A, 0, 1, &tiles, &found);
+    compare_all(&found, &wanted);
     orth_gram_free(&tiles);
 }
 END_TEST
@@ -59,11 +93,11 @@ END_TEST
 START_TEST(shared)
 {
     orth_gram_tiles tiles;
-    orth_gram found = ORTH_GRAM_NONE, wanted = plain(a, N_A, b, N_B, N_A);
+    orth_gram_survey found = ORTH_GRAM_SURVEY_NONE, wanted = plain(N_A);
     ck_assert_int_eq(orth_gram_create(N_A, N_B, &tiles), ORTH_OK);
     for (int64_t first = 0; first < 3; first++)
-        orth_gram_add(a, N_A, b, N_B, D, N_A, first, 3, &tiles, &found);
-    compare(&found, &wanted);
+        orth_gram_add(&A, &B, D, N_A, first, 3, &tiles, &found);
+    compare_all(&found, &wanted);
     orth_gram_free(&tiles);
 }
 END_TEST
@@ -74,33 +108,47 @@ START_TEST(shifted)
     orth_gram_tiles tiles;
     ck_assert_int_eq(orth_gram_create(N_A, N_B, &tiles), ORTH_OK);
     for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
-        orth_gram found = ORTH_GRAM_NONE, wanted = plain(a, N_A, b, N_B, shifts[i]);
-        orth_gram_add(a, N_A, b, N_B, D, shifts[i], 0, 1, &tiles, &found);
+        orth_gram_survey found = ORTH_GRAM_SURVEY_NONE, wanted = plain(shifts[i]);
+        orth_gram_add(&A, &B, D, shifts[i], 0, 1, &tiles, &found);
         if (shifts[i] == -600)
-            ck_assert(found.max == -INFINITY && found.sum_abs == 0.0);
+            ck_assert(found.plain.max.a == -1 && found.plain.sum_abs == 0.0);
         else
-            compare(&found, &wanted);
+            compare_all(&found, &wanted);
     }
     orth_gram_free(&tiles);
 }
 END_TEST
 
-/* Sum over pairs = (|sum_i w_i|^2 - sum_i |w_i|^2) / 2. */
-START_TEST(closed_form)
+/* Without factors nothing is scaled. */
+START_TEST(unscaled)
 {
+    orth_gram_rows rows_a = A, rows_b = B;
     orth_gram_tiles tiles;
-    orth_gram found = ORTH_GRAM_NONE;
-    double closed = 0.0, sum[D] = {0.0};
-    for (int64_t i = 0; i < N_B; i++)
-        for (int64_t j = 0; j < D; j++) {
-            sum[j] += (double)b[i * D + j];
-            closed -= (double)b[i * D + j] * (double)b[i * D + j];
-        }
-    for (int64_t j = 0; j < D; j++)
-        closed += sum[j] * sum[j];
-    ck_assert_int_eq(orth_gram_create(N_B, N_B, &tiles), ORTH_OK);
-    orth_gram_add(b, N_B, b, N_B, D, 0, 0, 1, &tiles, &found);
-    ck_assert_double_eq_tol(2.0 * found.sum, closed, 1e-7 * found.sum_abs);
+    orth_gram_survey found = ORTH_GRAM_SURVEY_NONE, wanted = plain(N_A);
+    rows_a.factor = rows_b.factor = NULL;
+    ck_assert_int_eq(orth_gram_create(N_A, N_B, &tiles), ORTH_OK);
+    orth_gram_add(&rows_a, &rows_b, D, N_A, 0, 1, &tiles, &found);
+    compare(&found.plain, &wanted.plain);
+    ck_assert(found.scaled.max.a == -1 && found.scaled.sum_abs == 0.0);
+    for (int i = 0; i < ORTH_GRAM_BINS; i++)
+        ck_assert_int_eq(found.bins[i], 0);
+    orth_gram_free(&tiles);
+}
+END_TEST
+
+/* Of equal products the lower pair, across tiles too. */
+START_TEST(ties)
+{
+    float ones[600];
+    orth_gram_rows rows = {ones, NULL, 600, 0};
+    orth_gram_tiles tiles;
+    orth_gram_survey found = ORTH_GRAM_SURVEY_NONE;
+    for (int i = 0; i < 600; i++)
+        ones[i] = i == 7 || i == 300 || i == 520 ? 2.0f : 1.0f;
+    ck_assert_int_eq(orth_gram_create(600, 600, &tiles), ORTH_OK);
+    orth_gram_add(&rows, &rows, 1, 0, 0, 1, &tiles, &found);
+    ck_assert_int_eq(found.plain.max.a, 7);
+    ck_assert_int_eq(found.plain.max.b, 300);
     orth_gram_free(&tiles);
 }
 END_TEST
@@ -113,7 +161,8 @@ static Suite *make(void)
     tcase_add_test(tests, all_pairs);
     tcase_add_test(tests, shared);
     tcase_add_test(tests, shifted);
-    tcase_add_test(tests, closed_form);
+    tcase_add_test(tests, unscaled);
+    tcase_add_test(tests, ties);
     suite_add_tcase(suite, tests);
     return suite;
 }

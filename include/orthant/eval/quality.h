@@ -2,6 +2,7 @@
 #define ORTHANT_EVAL_QUALITY_H
 
 #include <orthant/eval/quantile.h>
+#include <orthant/eval/quasi.h>
 #include <orthant/eval/zf.h>
 #include <orthant/sae/step.h>
 
@@ -35,17 +36,21 @@ typedef struct orth_quality {
     int64_t elbo_undefined;        ///< tokens with |f~| = 0, or all when n = 1
     orth_histogram elbo_histogram; ///< of log10, bins of 1/4 from -12 to 2, 0 in the first
     orth_zf zf;                    ///< (|z|, |f~|)
+    orth_zf_counts zf_counts;
+    orth_quasi quasi;
 } orth_quality;
 
-/** Tables of at most so many rows have exact quantiles of the eLBO (8 bytes a token). */
-enum { ORTH_QUALITY_EXACT = 1 << 24 };
+/** Tables of at most so many rows have exact quantiles of the eLBO: 8 bytes a token, as much as the
+ * bins that larger tables are counted in. */
+enum { ORTH_QUALITY_EXACT = 1 << 20 };
 
 /** An evaluation under way: sums over the tokens that this rank judges. */
 typedef struct orth_quality_sums orth_quality_sums;
 
-/** Start, for a table of `rows` rows that comes in batches of at most `batch`. Local. End with
- * orth_quality_free. */
-orth_status orth_quality_begin(const orth_sae *sae, int64_t rows, int64_t batch,
+/** Start, for a table of `rows` rows that comes in batches of at most `batch`. `eps` is the largest
+ * |cos| of two unit rows of W_dec or of one and b_dec, NaN when it is not known (eval/quasi.h).
+ * Local. End with orth_quality_free. */
+orth_status orth_quality_begin(const orth_sae *sae, int64_t rows, int64_t batch, double eps,
                                orth_quality_sums **out);
 
 /**

@@ -13,4 +13,9 @@ void orth_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t
                int64_t stride_a, const float *b, int64_t stride_b, bool add, float *c,
                int64_t stride_c);
 
+/** As orth_gemm, for doubles. */
+void orth_gemm_f64(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                   const double *a, int64_t stride_a, const double *b, int64_t stride_b, bool add,
+                   double *c, int64_t stride_c);
+
 #endif

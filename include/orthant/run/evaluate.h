@@ -2,6 +2,7 @@
 #define ORTHANT_RUN_EVALUATE_H
 
 #include <orthant/eval/geometry.h>
+#include <orthant/eval/latents.h>
 #include <orthant/eval/quality.h>
 #include <orthant/io/dataset.h>
 #include <orthant/run/json_file.h>
@@ -14,8 +15,11 @@ typedef struct orth_evaluation {
     int64_t step;    ///< of the model
     int64_t skipped; ///< rows with NaN or Inf, of weight zero
     orth_quality quality;
+    orth_selection_kind selection;
     bool has_eps;
     orth_coherence eps;
+    double eps_unit; ///< largest |cos| of two rows of W_dec or of one and b_dec; NaN without eps
+    double eps_bias; ///< of one and b_dec
     double seconds;
 } orth_evaluation;
 
@@ -23,6 +27,7 @@ typedef struct orth_evaluation_options {
     int64_t batch;             ///< consecutive rows of a batch; the last has what is left
     bool skip;                 ///< rows with NaN or Inf get weight zero; else they are an error
     bool eps;                  ///< measure the dictionary's geometry (n^2 d / 2 multiplications)
+    orth_latents *latents;     ///< told of every batch, and finished; NULL: none
     orth_workspace *workspace; ///< to be used, made for `batch` at least; NULL: an own one
     orth_phase_timer *timer;   ///< NULL: none
 } orth_evaluation_options;
@@ -44,13 +49,17 @@ struct json_t;
 orth_status orth_evaluation_json(const orth_evaluation *evaluation, bool arrays,
                                  struct json_t **out);
 
-/** Write the figures, and which model they are of, to a result file. Collective over the grid;
- * agreed. */
-orth_status orth_evaluation_write(const orth_evaluation *evaluation, const orth_sae *sae,
-                                  const char *model, orth_json_file *file);
+/** Write the figures, and which models they are of, to a result file: one object for one model, of
+ * several {"models": [an object each]}. Collective over `comm`; agreed. */
+orth_status orth_evaluation_write(const orth_evaluation *evaluations, const char *const *models,
+                                  int64_t count, orth_json_file *file, MPI_Comm comm);
 
 /** The figures as a table to be read. Local. */
 void orth_evaluation_print(const orth_evaluation *evaluation, FILE *out);
+
+/** Several models side by side: a row each of L0, mse, fvu, median eLBO. Local. */
+void orth_evaluation_print_all(const orth_evaluation *evaluations, const char *const *models,
+                               int64_t count, FILE *out);
 
 /**
  * Evaluate in mid-run: `<run_dir>/eval/step-%09d.json` gets everything, `metrics` (rank 0; NULL on

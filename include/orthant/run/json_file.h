@@ -22,6 +22,14 @@ orth_status orth_json_file_open(const char *path, MPI_Comm comm, orth_json_file 
  * Collective; agreed. */
 orth_status orth_json_file_write(orth_json_file *file, const struct json_t *object, MPI_Comm comm);
 
+/**
+ * The same piece by piece, for what is too large to be held at once: rank 0 adds text (local), then
+ * all end the file. ORTH_ERR_STORAGE. orth_json_file_end is collective and agreed; `status` is this
+ * rank's own, since the file was opened: unless it is ORTH_OK everywhere no file is left.
+ */
+orth_status orth_json_file_add(orth_json_file *file, const char *text);
+orth_status orth_json_file_end(orth_json_file *file, orth_status status, MPI_Comm comm);
+
 /** Free; without a successful write nothing is left behind. NULL is allowed. Not collective. */
 void orth_json_file_close(orth_json_file *file);
 

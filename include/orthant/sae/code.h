@@ -36,6 +36,9 @@ static inline int64_t orth_code_entries(const orth_code *code)
     return code->start[code->n_token];
 }
 
+/** The first entry in [begin, end), of one token, whose latent is not below `latent`. */
+int64_t orth_code_first(const orth_code *code, int64_t begin, int64_t end, int64_t latent);
+
 /** Make room for n_token tokens and start with none: start[0] = 0, n_token = 0. Local. */
 orth_status orth_code_begin(orth_code *code, int64_t n_token);
 

@@ -24,10 +24,17 @@ void orth_measure_difference(const float *x, int64_t n_row, int64_t d, float *ro
 void orth_measure_sum(const float *x, int64_t n_row, int64_t d, float *rows, double *squares);
 
 /** What orth_measure_code gives of a token. */
-enum { ORTH_CODE_SQUARE, ORTH_CODE_DECODED, ORTH_CODE_COUNT, ORTH_CODE_MEASURES };
+enum {
+    ORTH_CODE_SQUARE,
+    ORTH_CODE_DECODED,
+    ORTH_CODE_DECODED_SUM,
+    ORTH_CODE_COUNT,
+    ORTH_CODE_MEASURES
+};
 
 /** out (n_token, ORTH_CODE_MEASURES), over the entries of each token: sum f_i^2,
- * sum (f_i |W_dec,i|)^2 with decoder_norm (own latents), number of entries. */
+ * sum (f_i |W_dec,i|)^2 and sum f_i |W_dec,i| with decoder_norm (own latents), number of entries.
+ */
 void orth_measure_code(const orth_code *code, const double *decoder_norm, double *out);
 
 /** fired[i] += tokens that have an entry of own latent i. */

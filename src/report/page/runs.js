@@ -1,0 +1,102 @@
+'use strict';
+/* The first table, which also says what is shown, and how each run was made. */
+
+const glance = [
+  ['Selection', 'checkpoint.selection'], ['Latents', 'checkpoint.n_latent'],
+  ['Step', 'checkpoint.step'], ['L0', 'evaluation.l0.mean'], ['MSE', 'evaluation.mse'],
+  ['FVU', 'evaluation.fvu'], ['Dead', 'evaluation.dead'], ['eLBO, median', 'evaluation.elbo.median'],
+];
+
+function chooser(model) {
+  const box = element('input', {type: 'checkbox', checked: true, onchange: () => {
+    if (box.checked) shown.add(model.index);
+    else shown.delete(model.index);
+    redrawAll();
+  }});
+  return element('label', {class: 'choose'}, box, swatch(model), model.name);
+}
+
+function missing() {
+  const lines = models.filter((model) => model.not_evaluated).map((model) => element('li', {},
+    `${model.name}: not evaluated: ${model.not_evaluated}.`,
+    model.evaluation_of ? ` Its figures are those the run wrote itself (${model.evaluation_of}).` : null));
+  return lines.length ? element('ul', {class: 'note'}, lines) : null;
+}
+
+function overview() {
+  const rows = models.map((model) => [chooser(model), ...glance.map(([, path]) => at(model, path))]);
+  const data = report.tables.map((of) => `${of.files.join(', ')} (${several(of.rows, 'token')}` +
+    `${originText(of) ? ` of ${originText(of)}` : ''})`);
+  return section('overview', 'Overview',
+    table('The models at a glance; the boxes choose which of them the charts show',
+      ['Model', ...glance.map(([title]) => title)], rows),
+    element('p', {}, data.length ? `Evaluated on ${data.join('; ')}.` : 'Nothing was evaluated.'),
+    missing());
+}
+
+/* ---- how a run was made ---- */
+
+const facts = [
+  ['Path', (m) => m.path],
+  ['Checkpoint', (m) => at(m, 'checkpoint.path')],
+  ['Written by', (m) => m.checkpoint && `orthant ${m.checkpoint.program_version}`],
+  ['Ranks', (m) => m.checkpoint && `${m.checkpoint.ranks}: ${several(m.checkpoint.n_group, 'group')} × ` +
+    `${several(m.checkpoint.n_shard, 'shard')}, ${several(m.checkpoint.threads, 'thread')} each`],
+  ['Kernels', (m) => at(m, 'checkpoint.kernels')],
+  ['Libraries', (m) => at(m, 'checkpoint.libraries')],
+  ['Size', (m) => m.checkpoint && `${number(m.checkpoint.n_latent)} latents of ${number(m.checkpoint.d_model)} values`],
+  ['Trained for', (m) => m.checkpoint && `${several(m.checkpoint.step, 'step')}, ` +
+    several(m.checkpoint.tokens_seen, 'token')],
+  ['Tokens of data.files', (m) => at(m, 'checkpoint.data_rows') || undefined],
+  ['Batches left out', (m) => at(m, 'checkpoint.batches_left_out') || undefined],
+  ['Starts, as far as logged', (m) => at(m, 'training.starts')],
+  ['Roll-backs', (m) => at(m, 'training.rollbacks.length')],
+  ['Damaged lines of metrics.jsonl', (m) => at(m, 'training.damaged_lines') || undefined],
+];
+
+function factTable() {
+  const rows = facts.map(([title, of]) => [title, ...models.map(of)])
+    .filter((row) => row.slice(1).some((value) => value !== undefined && value !== null));
+  return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows);
+}
+
+function rollbackTable(model) {
+  const records = at(model, 'training.rollbacks') || [];
+  return records.length ? table(`Roll-backs of ${model.name}`, ['Number', 'From step', 'To step', 'What', 'File', 'Row'],
+    records.map((record) => [record.number, record.from, record.to, record.what, record.file, record.row]))
+    : null;
+}
+
+function history(model) {
+  if (!model.history || !model.history.length) return null;
+  const left = model.history_left_out
+    ? note(`${number(model.history_left_out)} lines in the middle are left out.`) : null;
+  return element('details', {}, element('summary', {}, `Log of ${model.name}, without its steps`), left,
+    element('ol', {class: 'log'}, model.history.map((line) => element('li',
+      {class: /^(warning|error):/.test(line) ? 'warning' : null}, line))));
+}
+
+/* Keys whose values differ between runs; a single run has none. */
+function differences(all) {
+  const keys = all.length > 1 ? [...all[0].keys()].concat(...all.slice(1).map((one) => [...one.keys()])) : [];
+  return [...new Set(keys)].filter((key) => new Set(all.map((one) => one.get(key))).size > 1);
+}
+
+function configurations() {
+  const with_config = models.filter((model) => model.config);
+  const maps = with_config.map((model) => new Map(model.config));
+  const keys = differences(maps);
+  const names = with_config.map((model) => model.name);
+  const rows = (list) => list.map((key) => [key, ...maps.map((one) => one.get(key) ?? '–')]);
+  const every = [...new Set(maps.flatMap((one) => [...one.keys()]))];
+  return [
+    keys.length ? table('Configuration: keys that differ', ['Key', ...names], rows(keys)) : null,
+    every.length ? element('details', {}, element('summary', {}, 'Whole configuration, as resolved'),
+      table('Whole configuration', ['Key', ...names], rows(every))) : null,
+  ];
+}
+
+function howMade() {
+  return section('made-by', 'How the runs were made', factTable(), ...configurations(),
+    ...models.map(rollbackTable), ...models.map(history));
+}

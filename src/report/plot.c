@@ -1,0 +1,139 @@
+/* A gnuplot script and its data. */
+#include "plots_parts.h"
+
+#include <orthant/run/run_dir.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { STYLES = 8 };
+
+static orth_status refuse(const orth_plot *plot, const char *doing)
+{
+    return orth_fail(ORTH_ERR_STORAGE,
+                     "%s/%s: cannot %s: %s; give --plots a folder with room that can be written",
+                     plot->folder, plot->name, doing, strerror(errno));
+}
+
+static FILE *open_part(const orth_plot *plot, const char *ending)
+{
+    char *path = NULL;
+    if (orth_path_format(&path, "%s/%s.%s", plot->folder, plot->name, ending) != ORTH_OK)
+        return NULL;
+    FILE *file = fopen(path, "we");
+    free(path);
+    return file;
+}
+
+orth_status orth_plot_begin(const char *folder, const char *name, const char *settings,
+                            orth_plot *out)
+{
+    *out = (orth_plot){.folder = folder};
+    snprintf(out->name, sizeof out->name, "%s", name);
+    out->script = open_part(out, "gp");
+    out->data = out->script ? open_part(out, "dat") : NULL;
+    out->curves = out->data ? open_memstream(&out->text, &out->length) : NULL;
+    if (!out->curves)
+        return orth_plot_end(out, refuse(out, "write"));
+    fprintf(out->script,
+            "# Made by orthant report: gnuplot %s.gp draws it again. style.gp has its looks.\n"
+            "reset session\nload 'style.gp'\n%s\n",
+            out->name, settings);
+    return ORTH_OK;
+}
+
+/* gnuplot runs what stands between backquotes: of a name only harmless signs are left. */
+static void write_title(const char *title, FILE *out)
+{
+    if (!title) {
+        fputs(" notitle", out);
+        return;
+    }
+    fputs(" title '", out);
+    for (; *title; title++) {
+        unsigned char sign = (unsigned char)*title;
+        bool harmless = sign >= 0x80 || (sign > ' ' && !strchr("'\"`\\$@#{}", sign));
+        fputc(harmless ? sign : ' ', out);
+    }
+    fputc('\'', out);
+}
+
+FILE *orth_plot_block(orth_plot *plot)
+{
+    if (plot->blocks > 0)
+        fputs("\n\n", plot->data);
+    return plot->data;
+}
+
+void orth_plot_use(orth_plot *plot, const char *using, int style, const char *title)
+{
+    fprintf(plot->curves, "%s  '%s.dat' index %d %s ls %d",
+            plot->length || plot->blocks ? ", \\\n" : "", plot->name, plot->blocks, using, style);
+    write_title(title, plot->curves);
+    fflush(plot->curves);
+    plot->blocks++;
+}
+
+void orth_plot_curve(orth_plot *plot, const json_t *x, const json_t *y, const char *how, int style,
+                     const char *title)
+{
+    char using[256];
+    FILE *data = orth_plot_block(plot);
+    for (size_t i = 0; i < json_array_size(x) && i < json_array_size(y); i++) {
+        const json_t *a = json_array_get(x, i), *b = json_array_get(y, i);
+        if (json_is_number(a) && json_is_number(b))
+            fprintf(data, "%.9g %.9g\n", json_number_value(a), json_number_value(b));
+        else
+            fputs("\n", data);
+    }
+    snprintf(using, sizeof using, "using 1:2 %s", how);
+    orth_plot_use(plot, using, style, title);
+}
+
+void orth_plot_expression(orth_plot *plot, const char *expression)
+{
+    fprintf(plot->curves, "%s  %s", plot->length ? ", \\\n" : "", expression);
+    fflush(plot->curves);
+}
+
+int orth_plot_style(size_t model)
+{
+    return (int)(model % STYLES) + 1;
+}
+
+static void remove_part(const orth_plot *plot, const char *ending)
+{
+    char *path = NULL;
+    if (orth_path_format(&path, "%s/%s.%s", plot->folder, plot->name, ending) == ORTH_OK)
+        unlink(path);
+    free(path);
+}
+
+static bool close_part(FILE *file)
+{
+    bool failed = file && ferror(file);
+    return (file && fclose(file) != 0) || failed;
+}
+
+orth_status orth_plot_end(orth_plot *plot, orth_status status)
+{
+    bool failed = close_part(plot->curves);
+    bool empty = plot->blocks == 0;
+    if (plot->script && plot->text)
+        fprintf(plot->script,
+                "set terminal @svg\nset output '%s.svg'\nplot \\\n%s\nset terminal @png\n"
+                "set output '%s.png'\nreplot\nset output\n",
+                plot->name, plot->text, plot->name);
+    failed = close_part(plot->script) || failed;
+    failed = close_part(plot->data) || failed;
+    free(plot->text);
+    if (status == ORTH_OK && failed)
+        status = refuse(plot, "write");
+    if (empty) {
+        remove_part(plot, "gp");
+        remove_part(plot, "dat");
+    }
+    return status;
+}

@@ -1,0 +1,366 @@
+# timeout: 300
+"""`orthant report`: its figures are those of eval, its page stands alone and is harmless whatever the
+vocabulary holds, and runs that are broken, young or without data are told apart."""
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import h5py
+import numpy as np
+
+import cli_model as cli
+
+HOSTILE = ["</script><script>alert(1)</script>", "<!--<script>", '"quote\\', "'", "&amp;<b>",
+           "\u202eright to left", "a\nb\tc", "Ünïcödé 词", "`touch /tmp/x`"]
+
+
+class Parser(html.parser.HTMLParser):
+    """The elements of a page, its scripts by id, and the attributes that name other files."""
+
+    VOID = {"meta", "input", "br", "link", "img", "hr"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts, self.references, self.headings, self.ids = [], {}, [], [], []
+        self.scripts, self.policy, self.lang = 0, "", None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in self.VOID:
+            self.open.append((tag, attributes.get("id")))
+        self.references += [attributes[name] for name in ("src", "href", "action")
+                            if name in attributes]
+        self.scripts += tag == "script"
+        if attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policy = attributes["content"]
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        self.lang = self.lang or attributes.get("lang")
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1][0] == tag, (tag, self.open[-3:], self.getpos())
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open:
+            self.texts[self.open[-1]] = self.texts.get(self.open[-1], "") + data
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+class Report(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="orthant-report-")
+        cls.runs = [cli.train(cls.folder, "topk", "log.every=2"),
+                    cli.train(cls.folder, "topafa", "afa.coefficient=1/24", "log.every=2")]
+        cls.data = os.path.join(cls.folder, "hostile.h5")
+        with h5py.File(cli.EVAL) as source, h5py.File(cls.data, "w") as out:
+            out["activations"] = source["activations"][:1000]
+            out["tokens"] = np.arange(1000, dtype="i4") % 40
+            out["documents"] = np.array([0, 300, 301], dtype="i8")
+            words = [f"word{i}".encode() for i in range(40)]
+            words[:len(HOSTILE)] = [word.encode() for word in HOSTILE]
+            words[20:22] = [b"\xff\xfe bad", b"\xed\xa0\x80"]
+            out.create_dataset("vocab", data=np.array(words, dtype=object),
+                               dtype=h5py.string_dtype())
+            out.attrs["model"], out.attrs["layer"] = "<i>model</i>", 4
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def report(self, *arguments, ranks=1, **options):
+        """The document and the text of the page."""
+        page, data = self.path("page.html"), self.path("page.json")
+        done = cli.run(["report", *arguments, "--out", page, "--json", data], ranks, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([name for name in os.listdir(self.folder) if "partial" in name], [])
+        return json.loads(read(data)), read(page)
+
+    def check_failure(self, code, words, *arguments, **options):
+        """One line, this exit code, and no page."""
+        page = self.path("none.html")
+        done = cli.run(["report", *arguments, "--out", page], **options)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(len(cli.errors(done)), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, cli.errors(done)[0])
+        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("none")], [])
+
+    def check_page(self, text, document):
+        page = Parser(text)
+        self.assertEqual(page.open, [])
+        self.assertEqual(page.lang, "en")
+        self.assertEqual(json.loads(page.texts["script", "data"]), document)
+        self.assertTrue(all(one.startswith("#") for one in page.references), page.references)
+        self.assertEqual(len(page.ids), len(set(page.ids)))
+        self.assertIn("default-src 'none'", page.policy)
+        self.assertNotRegex(text, r"\{\{[a-z.]+\}\}")
+        # Addresses there are none but in the notices of licences, which are comments.
+        for address in re.finditer(r"https?://", text):
+            line = text[text.rfind("\n", 0, address.start()) + 1:address.start()]
+            self.assertTrue(line.startswith(" * ") or "orthant" in line, line[:100])
+        return page
+
+    def test_figures(self):
+        document, text = self.report(*self.runs, "--data", cli.EVAL)
+        self.check_page(text, document)
+        self.assertEqual([model["name"] for model in document["models"]], ["topk", "topafa"])
+        for run, model in zip(self.runs, document["models"]):
+            own = self.path("eval.json")
+            done = cli.run(["eval", run, "--data", cli.EVAL, "--json", own])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            figures, found = json.loads(read(own)), model["evaluation"]
+            for figure in ("model", "selection", "seconds"):
+                figures.pop(figure)
+            found.pop("seconds")
+            points = len(figures["zf"]["z"])
+            self.assertEqual(found["zf"].pop("points"), points)
+            for axis in "zf":
+                figures["zf"][axis] = [figures["zf"][axis][i * points // 4000] for i in range(4000)]
+            self.assertEqual(found, figures)
+            self.check_training(run, model)
+            self.check_latents(model)
+            self.check_spectra(run, model)
+        self.assertLess(len(text), 10e6)
+
+    def check_training(self, run, model):
+        lines = [json.loads(line) for line in read(os.path.join(run, "metrics.jsonl")).splitlines()]
+        for series in ("loss", "mse", "fvu", "l0", "n_dead", "grad_norm", "lr", "tokens_per_s"):
+            curve = model["training"]["curves"][series]
+            self.assertEqual(curve["step"], [line["step"] for line in lines])
+            self.assertEqual(curve["value"], [line[series] for line in lines])
+        self.assertEqual(model["training"]["phases"], lines[-1]["phase"])
+        self.assertEqual(dict(model["config"])["model.n_latent"], str(cli.LATENTS))
+        self.assertEqual(model["checkpoint"]["step"], cli.STEPS)
+        self.assertTrue(any("done: 40 steps" in line for line in model["history"]))
+        self.assertFalse(any(line.startswith("step ") for line in model["history"]))
+
+    def check_latents(self, model):
+        """Against the codes in numpy, where ties and near-ties leave no doubt."""
+        selection = dict(model["config"])["model.selection"]
+        run = self.runs[0] if selection == "topk" else self.runs[1]
+        f = cli.codes(run, selection, 4096, cli.tokens())
+        found = model["latents"]
+        self.assertEqual(found["latent"], list(range(cli.LATENTS)))
+        self.assertEqual(found["dead"], model["evaluation"]["dead"])
+        np.testing.assert_allclose(found["count"], (f > 0).sum(0), atol=40)
+        np.testing.assert_allclose(found["max"], f.max(0), rtol=1e-3, atol=1e-4)
+        for latent, flat in enumerate(found["examples"]):
+            rows, values = flat[::2], flat[1::2]
+            self.assertEqual(values, sorted(values, reverse=True))
+            np.testing.assert_allclose(values, f[rows, latent], rtol=1e-3, atol=1e-3)
+        W_dec = cli.weights(run)[1]
+        unit = W_dec / np.linalg.norm(W_dec, axis=1, keepdims=True)
+        for latent, flat in enumerate(found["nearest"]):
+            np.testing.assert_allclose(unit[flat[::2]] @ unit[latent], flat[1::2], atol=1e-5)
+
+    def check_spectra(self, run, model):
+        W_dec, x = cli.weights(run)[1], cli.tokens()
+        frame = np.linalg.eigvalsh(W_dec.T @ W_dec)[::-1]
+        np.testing.assert_allclose(model["frame"]["eigenvalues"], frame, rtol=1e-6, atol=1e-6)
+        pca = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
+        np.testing.assert_allclose(model["pca"]["covariance"]["eigenvalues"], pca, rtol=1e-4,
+                                   atol=1e-6)
+        self.assertEqual(model["pca"]["fvu"][0], 1)
+        self.assertAlmostEqual(model["pca"]["fvu"][32], 1 - pca[:32].sum() / pca.sum(), places=5)
+
+    def test_ranks(self):
+        """Three ranks say what one says."""
+        one, _ = self.report(*self.runs, "--data", self.data)
+        three, text = self.report(*self.runs, "--data", self.data, ranks=3)
+        self.check_page(text, three)
+        self.assertEqual(one["tables"], three["tables"])
+        self.assertEqual(one["strings"], three["strings"])
+        for a, b in zip(one["models"], three["models"]):
+            self.assertEqual(a["latents"], b["latents"])
+            self.assertEqual(a["training"], b["training"])
+            for figure in ("mse", "fvu", "cosine"):
+                self.assertAlmostEqual(a["evaluation"][figure], b["evaluation"][figure], places=7)
+
+    def test_hostile_text(self):
+        document, text = self.report(*self.runs, "--data", self.data, "--context", "3")
+        page = self.check_page(text, document)
+        self.assertEqual(page.scripts, len(re.findall("<script", text)))
+        strings = document["strings"]
+        for word in HOSTILE[:-1]:
+            self.assertIn(word, strings)
+        self.assertIn("\ufffd\ufffd bad", strings)
+        table, = document["tables"]
+        self.assertEqual(table["attributes"], {"model": "<i>model</i>", "layer": 4})
+        # Contexts end where documents do, and what a row is called is what the file says.
+        words = [strings[i] for segment in table["segments"] for i in segment["tokens"]]
+        rows = [segment["row"] + i for segment in table["segments"]
+                for i in range(len(segment["tokens"]))]
+        self.assertEqual(rows, sorted(set(rows)))
+        vocabulary = ["\ufffd\ufffd bad" if i == 20 else "\ufffd" * 3 if i == 21 else
+                      HOSTILE[i] if i < len(HOSTILE) else f"word{i}" for i in range(40)]
+        self.assertEqual(words, [vocabulary[row % 40] for row in rows])
+        for segment in table["segments"]:
+            for border in (300, 301):
+                self.assertFalse(segment["row"] < border < segment["row"] + len(segment["tokens"]))
+        for model in document["models"]:
+            for flat in model["latents"]["examples"]:
+                self.assertLessEqual(set(flat[::2]), set(rows))
+
+    def test_fewer_latents(self):
+        document, _ = self.report(self.runs[0], "--data", self.data, "--latents", "7",
+                                  "--examples", "2", "--skip-eps", "--skip-spectra")
+        model, = document["models"]
+        whole, _ = self.report(self.runs[0], "--data", self.data)
+        counts = sorted(whole["models"][0]["latents"]["count"], reverse=True)
+        self.assertEqual(sorted(model["latents"]["count"], reverse=True), counts[:7])
+        self.assertEqual(model["latents"]["n_latent"], cli.LATENTS)
+        self.assertTrue(all(len(flat) <= 4 for flat in model["latents"]["examples"]))
+        self.assertEqual(model["latents"]["nearest"], [[]] * 7)
+        self.assertNotIn("frame", model)
+        self.assertNotIn("eps", model["evaluation"])
+        none, _ = self.report(self.runs[0], "--data", self.data, "--latents", "0")
+        self.assertNotIn("latents", none["models"][0])
+        self.assertEqual(none["tables"][0]["segments"], [])
+
+    def test_long_curves(self):
+        """At most 2,000 points, the ends and the extremes among them."""
+        run = self.path("long")
+        shutil.copytree(self.runs[0], run)
+        random = np.random.default_rng(5)
+        loss = random.exponential(size=30011)
+        line = json.loads(read(os.path.join(run, "metrics.jsonl")).splitlines()[0])
+        with open(os.path.join(run, "metrics.jsonl"), "w") as file:
+            for i, value in enumerate(loss):
+                # Four starts: the clocks begin again.
+                line.update(step=i + 1, tokens=256 * (i + 1), loss=None if i == 7 else value,
+                            time=i % 10000, phase={"encode": float(i % 10000)})
+                file.write(json.dumps(line) + "\n")
+            file.write('{"step": 30011, "eval": {"mse": 1}}\n{"torn')
+        document, _ = self.report(run, "--data", self.data, "--latents", "0", "--skip-eps",
+                                  "--skip-spectra")
+        training = document["models"][0]["training"]
+        curve = training["curves"]["loss"]
+        self.assertLessEqual(len(curve["step"]), 2000)
+        self.assertGreater(len(curve["step"]), 1900)
+        self.assertEqual(curve["step"], sorted(curve["step"]))
+        self.assertEqual(curve["value"], [loss[step - 1] for step in curve["step"]])
+        self.assertIn(1, curve["step"])
+        self.assertIn(30011, curve["step"])
+        for extreme in (loss[8:].argmax() + 8, loss[8:].argmin() + 8):
+            self.assertIn(extreme + 1, curve["step"])
+        self.assertEqual((training["logged_steps"], training["starts"]), (30011, 4))
+        self.assertEqual(training["phases"]["encode"], 3 * 9999 + 10)
+        self.assertEqual(training["evaluations"], [{"mse": 1, "step": 30011}])
+        shutil.rmtree(run)
+
+    def test_young_and_homeless(self):
+        """A run without a checkpoint has curves; one whose data are gone has what it measured."""
+        young, homeless = self.path("young"), self.path("homeless")
+        shutil.copytree(self.runs[0], young)
+        shutil.rmtree(os.path.join(young, "checkpoints"))
+        shutil.copytree(self.runs[0], homeless)
+        evaluation = {"mse": 0.5, "l0": {"mean": 3}}
+        with open(os.path.join(homeless, "eval", f"step-{cli.STEPS:09}.json"), "w") as file:
+            json.dump(evaluation, file)
+        document, text = self.report(young, homeless)
+        self.check_page(text, document)
+        a, b = document["models"]
+        self.assertIn("no checkpoint yet", a["not_evaluated"])
+        self.assertNotIn("evaluation", a)
+        self.assertIn("training", a)
+        self.assertIn("--data", b["not_evaluated"])
+        self.assertEqual(b["evaluation"], evaluation)
+        gone, _ = self.report(homeless, "--set", "data.eval_files=" + self.path("gone.h5"))
+        self.assertIn("gone.h5", gone["models"][0]["not_evaluated"])
+        for run in (young, homeless):
+            shutil.rmtree(run)
+
+    def test_checkpoint_alone(self):
+        """A checkpoint is a model as well, and needs no run."""
+        path = os.path.join(self.runs[0], "checkpoints", f"step-{cli.STEPS:09}.h5")
+        document, _ = self.report(path, "--data", self.data, "--latents", "0")
+        model, = document["models"]
+        self.assertEqual(dict(model["config"])["model.selection"], "topk")
+        self.assertNotIn("training", model)
+        self.assertEqual(model["evaluation"]["tokens"], 1000)
+
+    def test_broken_runs(self):
+        broken = self.path("broken")
+        shutil.copytree(self.runs[0], broken)
+        checkpoint = os.path.join(broken, "checkpoints", f"step-{cli.STEPS:09}.h5")
+        with open(checkpoint, "r+b") as file:
+            file.truncate(5000)
+        self.check_failure(5, ["broken"], self.runs[0], broken, "--data", self.data)
+        self.check_failure(5, ["broken"], self.runs[0], broken, "--data", self.data, ranks=3)
+        shutil.copy(os.path.join(self.runs[0], "checkpoints", os.path.basename(checkpoint)),
+                    checkpoint)
+        with open(os.path.join(broken, "metrics.jsonl"), "w") as file:
+            file.write("no metrics\n" * 3)
+        self.check_failure(3, ["metrics.jsonl", "3 lines"], broken, "--data", self.data)
+        os.remove(os.path.join(broken, "metrics.jsonl"))
+        with open(os.path.join(broken, "config.yaml"), "a") as file:
+            file.write("modle: {k: 3}\n")
+        self.check_failure(2, ["config.yaml", "modle"], broken, "--data", self.data)
+        self.check_failure(2, ["nowhere"], self.runs[0], self.path("nowhere"), "--data", self.data)
+        self.check_failure(3, ["gone.h5"], self.runs[0], "--data", self.path("gone.h5"))
+        shutil.rmtree(broken)
+
+    def test_outputs(self):
+        """What cannot be written is refused before the work; what was read is not overwritten."""
+        done = cli.run(["report", self.runs[0], "--data", self.data, "--out",
+                        self.path("nowhere", "page.html")])
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn("nowhere", cli.errors(done)[0])
+        with open(self.data, "rb") as file:
+            bytes_before = file.read()
+        done = cli.run(["report", self.runs[0], "--data", self.data, "--out", self.data])
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("would be lost", cli.errors(done)[0])
+        with open(self.data, "rb") as file:
+            self.assertEqual(file.read(), bytes_before)
+
+    @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is in the set `run` of packages.sh")
+    def test_plots(self):
+        plots = self.path("plots")
+        self.report(*self.runs, "--data", self.data, "--latents", "0", "--plots", plots)
+        names = {"training_loss", "training_fvu", "training_l0", "training_n_dead", "l0_mse", "elbo",
+                 "elbo_histogram", "l0_histogram", "frequency", "frame", "covariance", "pca", "zf_1",
+                 "zf_2"}
+        files = set(os.listdir(plots))
+        for name in names:
+            self.assertLessEqual({f"{name}.{kind}" for kind in ("gp", "dat", "svg", "png")}, files)
+            self.assertIn("</svg>", read(os.path.join(plots, name + ".svg")))
+            with open(os.path.join(plots, name + ".png"), "rb") as file:
+                self.assertEqual(file.read(8), b"\x89PNG\r\n\x1a\n")
+        # The scripts do it again by themselves, with a style that was changed.
+        with open(os.path.join(plots, "style.gp"), "a") as file:
+            file.write("svg = \"svg size 100,90\"\n")
+        os.remove(os.path.join(plots, "zf_1.svg"))
+        subprocess.run(["gnuplot", "zf_1.gp"], cwd=plots, check=True, capture_output=True)
+        self.assertIn('width="100"', read(os.path.join(plots, "zf_1.svg")))
+
+    def test_no_gnuplot(self):
+        plots, empty = self.path("scripts"), self.path("empty")
+        os.mkdir(empty)
+        done = cli.run(["report", self.runs[0], "--data", self.data, "--latents", "0",
+                        "--out", self.path("page.html"), "--plots", plots],
+                       environment={"PATH": empty})
+        self.assertEqual(done.returncode, 7, done.stderr)
+        self.assertIn("gnuplot-nox", cli.errors(done)[0])
+        self.assertIn("l0_mse.gp", os.listdir(plots))
+        self.assertIn("l0_mse.dat", os.listdir(plots))
+
+
+if __name__ == "__main__":
+    unittest.main()
