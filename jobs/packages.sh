@@ -45,6 +45,7 @@ test  | command slurmctld           | slurmctld                | slurm-slurmctld
 test  | command slurmd              | slurmd                   | slurm-slurmd             | slurm
 test  | command sbatch              | slurm-client             | slurm                    | slurm
 ci    | command git                 | git                      | git                      | git
+ci    | python sklearn              | python3-sklearn          | python3-scikit-learn     | py-scikit-learn
 ci    | command clang-14            | clang-14                 | clang                    | llvm
 ci    | command clang-format-14     | clang-format-14          | clang-tools-extra        | llvm
 ci    | command clang-tidy-14       | clang-tidy-14            | clang-tools-extra        | llvm
