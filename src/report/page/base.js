@@ -130,7 +130,7 @@ function isNumeric(value) {
 
 /* A table that may be wider than its place, and longer with `long`; cells are texts, numbers or nodes.
  * `heads`: the first cell of a row is its head. */
-function table(caption, columns, rows, {heads = true, long = false} = {}) {
+function table(caption, columns, rows, {heads = true, long = false, kind = ''} = {}) {
   const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumeric(row[i])));
   const cell = (value, i) => {
     if (heads && i === 0) return element('th', {scope: 'row'}, value);
@@ -138,7 +138,7 @@ function table(caption, columns, rows, {heads = true, long = false} = {}) {
     return element('td', {class: numeric[i] ? 'number' : null, title: exact ? String(value) : null},
       exact ? number(value) : value ?? '–');
   };
-  return element('div', {class: long ? 'scroll long' : 'scroll', tabindex: '0', role: 'region',
+  return element('div', {class: `scroll ${long ? 'long' : ''} ${kind}`, tabindex: '0', role: 'region',
     'aria-label': caption},
   element('table', {}, element('caption', {}, caption),
     element('thead', {}, element('tr', {}, columns.map((column, i) =>

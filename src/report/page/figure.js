@@ -41,9 +41,10 @@ function onlyDigit(value) {
 
 /* Powers of ten alone where there are enough of them, else 2, 3 and 5 times those too. */
 function logTick(value, index, ticks) {
+  const fits = this.chart.width < 500 ? [1, 3] : [1, 2, 3, 5];
   const digit = onlyDigit(value);
   const powers = ticks.filter((tick) => onlyDigit(tick.value) === 1).length;
-  const wanted = powers > 2 ? digit === 1 : [1, 2, 3, 5].includes(digit);
+  const wanted = powers > 2 ? digit === 1 : fits.includes(digit);
   return wanted ? plain(value) : null;
 }
 

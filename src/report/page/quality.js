@@ -14,7 +14,7 @@ const figures = [
   ['Tokens without eLBO', 'elbo.undefined'], ['Description length, bits a token', 'description_length'],
   ['eps, largest', 'eps.max'], ['eps, mean', 'eps.mean'], ['eps, largest absolute', 'eps.max_abs'],
   ['eps, mean absolute', 'eps.mean_abs'], ['Welch bound of eps', 'eps.welch'],
-  ['Tokens within the bound of quasi-orthogonality, share', 'quasi_orthogonality.within'],
+  ['Share of tokens within the bound of quasi-orthogonality', 'quasi_orthogonality.within'],
   ['Smallest eps that would do for all', 'quasi_orthogonality.largest_ratio'],
   ['Rows with NaN or Inf, left out', 'skipped'],
 ];

@@ -57,7 +57,7 @@ const facts = [
 function factTable() {
   const rows = facts.map(([title, of]) => [title, ...models.map(of)])
     .filter((row) => row.slice(1).some((value) => value !== undefined && value !== null));
-  return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows);
+  return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows, {kind: 'facts'});
 }
 
 function rollbackTable(model) {
