@@ -28,6 +28,10 @@ orth_status orth_activation_stats_read(const char *path, const char *dataset, MP
                                        orth_activation_stats *out);
 void orth_activation_stats_free(orth_activation_stats *stats);
 
+/** Print what a folder of another tool holds (foreign/sae_folder.h). Collective over `world`;
+ * agreed. */
+orth_status orth_info_folder(const char *path, bool verify, MPI_Comm world, bool speaks);
+
 /** Print a line "label  value" of a table on stdout; silent but on rank 0. */
 void orth_info_line(bool speaks, const char *label, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 /* What a path is, found out before it is opened. */
-typedef enum path_kind { PATH_OTHER, PATH_FILE, PATH_RUN_FOLDER } path_kind;
+typedef enum path_kind { PATH_OTHER, PATH_FILE, PATH_RUN_FOLDER, PATH_FOLDER } path_kind;
 
 void orth_info_line(bool speaks, const char *label, const char *format, ...)
 {
@@ -38,6 +38,7 @@ static orth_status look(const char *path, MPI_Comm world, int rank, path_kind *o
         kind = PATH_FILE;
     } else if (there && S_ISDIR(info.st_mode)) {
         char *inner = NULL;
+        kind = PATH_FOLDER;
         if (orth_path_format(&inner, "%s/checkpoints", path) == ORTH_OK &&
             stat(inner, &info) == 0 && S_ISDIR(info.st_mode))
             kind = PATH_RUN_FOLDER;
@@ -219,6 +220,8 @@ static orth_status info(const orth_call *call, MPI_Comm world)
     ORTH_TRY(look(path, world, rank, &kind));
     if (kind == PATH_RUN_FOLDER)
         return show_run(path, verify, world, rank == 0);
+    if (kind == PATH_FOLDER)
+        return orth_info_folder(path, verify, world, rank == 0);
     bool checkpoint = kind == PATH_FILE && named_as_checkpoint(path);
     if (!checkpoint)
         ORTH_TRY(is_checkpoint(path, world, &checkpoint));
@@ -245,7 +248,8 @@ static const orth_option options[] = {
 const orth_verb orth_verb_info = {
     .name = "info",
     .usage = "FILE [--stats] [--verify]",
-    .summary = "Shows what a checkpoint, a run directory or an activation file holds.",
+    .summary = "Shows what a checkpoint, a run directory, another tool's folder or an activation "
+               "file holds.",
     .min_argument = 1,
     .max_argument = 1,
     .options = options,

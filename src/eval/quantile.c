@@ -140,14 +140,37 @@ static double bin_edge(int64_t bin)
     return (double)edge;
 }
 
-/* The value of rank `rank` of merged bins, values spread evenly in their bin. */
-static double binned_nth(const int64_t *bins, int64_t rank)
+/* Merged bins first, first + 1, ...: those between the lowest and the highest that any rank used, a
+ * small part of all. */
+typedef struct merged_bins {
+    int64_t *count;
+    int64_t first, size;
+} merged_bins;
+
+static orth_status merge_bins(const orth_values *values, MPI_Comm comm, merged_bins *out)
 {
-    int64_t bin = 0;
-    while (bin < BINS - 1 && rank >= bins[bin])
-        rank -= bins[bin++];
-    double low = bin_edge(bin), high = bin_edge(bin + 1);
-    return low + (high - low) * ((double)rank + 0.5) / (double)bins[bin];
+    int64_t ends[2] = {BINS, 0}; /* the highest, negated for one reduction */
+    for (int64_t bin = 0; bin < BINS; bin++)
+        if (values->bin[bin] > 0) {
+            ends[0] = ends[0] == BINS ? bin : ends[0];
+            ends[1] = -bin;
+        }
+    ORTH_TRY(orth_allreduce(ends, 2, MPI_INT64_T, MPI_MIN, comm));
+    merged_bins merged = {.first = ends[0], .size = -ends[1] - ends[0] + 1};
+    ORTH_TRY(ORTH_ALLOCATE(merged.size, "quantiles", &merged.count));
+    *out = merged;
+    memcpy(merged.count, values->bin + merged.first, (size_t)merged.size * sizeof *merged.count);
+    return orth_allreduce(merged.count, merged.size, MPI_INT64_T, MPI_SUM, comm);
+}
+
+/* The value of rank `rank`, values spread evenly in their bin. */
+static double binned_nth(const merged_bins *bins, int64_t rank)
+{
+    int64_t i = 0;
+    while (i < bins->size - 1 && rank >= bins->count[i])
+        rank -= bins->count[i++];
+    double low = bin_edge(bins->first + i), high = bin_edge(bins->first + i + 1);
+    return low + (high - low) * ((double)rank + 0.5) / (double)bins->count[i];
 }
 
 /* The value of rank `rank` over all ranks: digit after digit, how many values share the digits
@@ -174,16 +197,17 @@ static orth_status kept_nth(const orth_values *values, int64_t rank, MPI_Comm co
     return ORTH_OK;
 }
 
+/* `bins` of binned values, `digits` of kept ones. */
 static orth_status interpolate(const orth_values *values, int64_t total, double share,
-                               MPI_Comm comm, int64_t *scratch, double *out)
+                               MPI_Comm comm, const merged_bins *bins, int64_t *digits, double *out)
 {
     double place = share * (double)(total - 1), ends[2];
     for (int i = 0; i < 2; i++) {
         int64_t rank = (int64_t)(i == 0 ? floor(place) : ceil(place));
         if (values->value)
-            ORTH_TRY(kept_nth(values, rank, comm, scratch, ends + i));
+            ORTH_TRY(kept_nth(values, rank, comm, digits, ends + i));
         else
-            ends[i] = binned_nth(scratch, rank);
+            ends[i] = binned_nth(bins, rank);
     }
     *out = ends[0] + (place - floor(place)) * (ends[1] - ends[0]);
     return ORTH_OK;
@@ -192,21 +216,19 @@ static orth_status interpolate(const orth_values *values, int64_t total, double 
 orth_status orth_values_quantiles(const orth_values *values, const double *shares, int n_share,
                                   MPI_Comm comm, double *out)
 {
-    int64_t total = values->count, *scratch = NULL;
+    int64_t total = values->count, *digits = NULL;
+    merged_bins bins = {0};
     ORTH_TRY(orth_allreduce(&total, 1, MPI_INT64_T, MPI_SUM, comm));
     for (int i = 0; i < n_share; i++)
         out[i] = NAN;
     if (total == 0)
         return ORTH_OK;
-    ORTH_TRY(ORTH_ALLOCATE(values->value ? DIGIT_VALUES : BINS, "quantiles", &scratch));
-    orth_status status = ORTH_OK;
-    if (values->bin) {
-        memcpy(scratch, values->bin, BINS * sizeof *scratch);
-        status = orth_allreduce(scratch, BINS, MPI_INT64_T, MPI_SUM, comm);
-    }
+    orth_status status = values->bin ? merge_bins(values, comm, &bins)
+                                     : ORTH_ALLOCATE(DIGIT_VALUES, "quantiles", &digits);
     for (int i = 0; status == ORTH_OK && i < n_share; i++)
-        status = interpolate(values, total, shares[i], comm, scratch, out + i);
-    orth_free(scratch);
+        status = interpolate(values, total, shares[i], comm, &bins, digits, out + i);
+    orth_free(digits);
+    orth_free(bins.count);
     return status;
 }
 

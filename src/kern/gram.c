@@ -125,8 +125,8 @@ static void add_scaled_row(float *products, int64_t count, float factor_a, const
     add_row(products, count, a, first_b, &result->scaled);
     for (int64_t j = 0; j < count; j++) {
         float place = (products[j] + 1.0f) * (0.5f * BINS);
-        int bin = place > 0.0f ? (int)fminf(place, (float)(BINS - 1)) : 0;
-        result->bins[j % COUNTERS][bin]++;
+        place = place > 0.0f ? place : 0.0f;
+        result->bins[j % COUNTERS][(int)(place < BINS - 1 ? place : BINS - 1)]++;
     }
 }
 

@@ -29,15 +29,18 @@ void orth_scatter_free(orth_scatter_tiles *tiles)
 
 /* Columns [first, first + width) of the rows, centred and scaled: out (n_row, SIDE). */
 static void convert(const float *x, int64_t n_row, int64_t d, const double *centre,
-                    const double *factor, int64_t first, int64_t width, double *out)
+                    const double *factor, int64_t first, int64_t width, double *restrict out)
 {
-    for (int64_t r = 0; r < n_row; r++) {
+    const double *middle = centre ? centre + first : NULL;
+    for (int64_t r = 0; r < n_row; r++, out += SIDE) {
         const float *row = x + r * d + first;
         double scale = factor ? factor[r] : 1.0;
-        for (int64_t j = 0; j < width; j++) {
-            double value = (double)row[j];
-            out[r * SIDE + j] = (centre ? value - centre[first + j] : value) * scale;
-        }
+        if (middle)
+            for (int64_t j = 0; j < width; j++)
+                out[j] = ((double)row[j] - middle[j]) * scale;
+        else
+            for (int64_t j = 0; j < width; j++)
+                out[j] = (double)row[j] * scale;
     }
 }
 

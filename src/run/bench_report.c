@@ -151,12 +151,14 @@ static json_t *step_array(const orth_bench_report *r)
     for (int i = 0; i < r->n_step; i++) {
         const orth_bench_step *s = &r->steps[i];
         json_array_append_new(
-            array, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "name",
-                             s->name, "selection", orth_selection_names[s->selection], "encode",
-                             orth_encode_names[s->encode], "batch", (json_int_t)s->batch, "d_model",
-                             (json_int_t)s->d_model, "n_latent", (json_int_t)s->n_latent, "density",
-                             number(s->density), "seconds", number(s->seconds), "in_S",
-                             number(s->in_S), "tokens_per_s", number(s->tokens_per_s), "phase",
+            array, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}",
+                             "name", s->name, "selection", orth_selection_names[s->selection],
+                             "encode", orth_encode_names[s->encode], "batch", (json_int_t)s->batch,
+                             "d_model", (json_int_t)s->d_model, "n_latent", (json_int_t)s->n_latent,
+                             "density", number(s->density), "seconds", number(s->seconds), "in_S",
+                             number(s->in_S), "tokens_per_s", number(s->tokens_per_s),
+                             "evaluation_seconds", number(s->evaluation_seconds),
+                             "evaluation_of_encode", number(s->evaluation_of_encode), "phase",
                              phase_object(s->phase), "bytes_moved", number(s->bytes_moved),
                              "peak_memory", (json_int_t)s->peak_memory));
     }
@@ -268,6 +270,19 @@ static void print_steps(const orth_bench_report *r, FILE *out)
     }
 }
 
+/* What evaluation adds to encoding. */
+static void print_evaluation(const orth_bench_report *r, FILE *out)
+{
+    if (r->n_step > 0)
+        fprintf(out, "\nEvaluation of a batch   encode        s  tokens/s  of the encode rate\n");
+    for (int i = 0; i < r->n_step; i++) {
+        const orth_bench_step *s = &r->steps[i];
+        fprintf(out, "  %-21s %-6s %8.4f %9.0f  %.0f %%\n", s->name, orth_encode_names[s->encode],
+                s->evaluation_seconds, (double)s->batch / s->evaluation_seconds,
+                100.0 * s->evaluation_of_encode);
+    }
+}
+
 static void print_files(const orth_bench_report *r, FILE *out)
 {
     if (isfinite(r->reader_warm)) {
@@ -290,6 +305,7 @@ void orth_bench_print(const orth_bench_report *r, FILE *out)
     print_machine(r, out);
     print_kernels(r, out);
     print_steps(r, out);
+    print_evaluation(r, out);
     if (r->n_series > 0)
         fprintf(out, "\nDoubled                    from s      to s    ratio\n");
     for (int i = 0; i < r->n_series; i++)

@@ -4,6 +4,7 @@
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
 #include <orthant/base/random.h>
+#include <orthant/eval/quality.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
@@ -250,6 +251,25 @@ static orth_status run_step(stage *s, orth_phase_timer *timer, double *seconds, 
     return orth_bench_end(s->grid->world, since, seconds);
 }
 
+/* The same batch evaluated: codes, reconstruction and every figure of `orthant eval`, eps left out.
+ */
+static orth_status run_evaluation(stage *s, orth_quality_sums *sums, double *seconds)
+{
+    bool *valid;
+    double since;
+    int64_t batch = s->sae.recipe.batch, count = orth_range_size(orth_grid_reads(s->grid, batch));
+    float *x = orth_workspace_rows(&s->workspace, &s->sae, batch, &valid);
+    ORTH_TRY(orth_bench_begin(s->grid->world, &since));
+    memcpy(x, s->tokens, (size_t)(count * s->sae.d_model) * sizeof *x);
+    memset(valid, 1, (size_t)count * sizeof *valid);
+    orth_status status = orth_forward(&s->sae, batch, &s->workspace, NULL);
+    if (status == ORTH_OK)
+        status = orth_quality_add(sums, &s->sae, &s->workspace, 0);
+    if (status != ORTH_OK)
+        return orth_end_job(s->grid->world, status);
+    return orth_bench_end(s->grid->world, since, seconds);
+}
+
 /* ---- the steps ---- */
 
 /* Weights and moments read and written by one rank of all that have them, W_enc read by the
@@ -281,14 +301,32 @@ static void median_phases(const orth_phase_timer *timers, int64_t count, double 
         phase[p] *= seconds / sum;
 }
 
-static orth_status repeat(stage *s, int64_t count, double *times, orth_phase_timer *timers,
-                          orth_bench_step *out)
+/* Mean over the ranks of the seconds in which a step encodes and selects: one way over the tiles.
+ */
+static orth_status encoding_seconds(const stage *s, const orth_phase_timer *timer, double *out)
 {
-    double l0 = 0.0;
+    double seconds = timer->seconds[ORTH_PHASE_ENCODE] + timer->seconds[ORTH_PHASE_SELECT];
+    ORTH_TRY(orth_sum_f64(&seconds, 1, s->grid->world));
+    *out = seconds / s->grid->size;
+    return ORTH_OK;
+}
+
+/* Steps and evaluations in turn, so that both see the same machine. */
+static orth_status repeat_both(stage *s, orth_quality_sums *sums, int64_t count, double *times,
+                               orth_phase_timer *timers, orth_bench_step *out)
+{
+    double l0 = 0.0, seconds[count + 1], ratios[count + 1], encoding;
     orth_phase_timer warm;
     ORTH_TRY(run_step(s, &warm, times, &l0));
-    for (int64_t r = 0; r < count; r++)
+    ORTH_TRY(run_evaluation(s, sums, seconds));
+    for (int64_t r = 0; r < count; r++) {
         ORTH_TRY(run_step(s, timers + r, times + r, &l0));
+        ORTH_TRY(run_evaluation(s, sums, seconds + r));
+        ORTH_TRY(encoding_seconds(s, timers + r, &encoding));
+        ratios[r] = encoding / seconds[r];
+    }
+    out->evaluation_seconds = orth_bench_median(seconds, count);
+    out->evaluation_of_encode = orth_bench_median(ratios, count);
     out->seconds = orth_bench_median(times, count);
     out->density = l0 / (double)s->sae.recipe.n_latent;
     median_phases(timers, count, out->seconds, out->phase);
@@ -296,6 +334,19 @@ static orth_status repeat(stage *s, int64_t count, double *times, orth_phase_tim
     for (int p = 0; p < ORTH_PHASE_COUNT; p++)
         out->phase[p] /= s->grid->size;
     return ORTH_OK;
+}
+
+static orth_status repeat(stage *s, int64_t count, double *times, orth_phase_timer *timers,
+                          orth_bench_step *out)
+{
+    orth_quality_sums *sums = NULL;
+    int64_t batch = s->sae.recipe.batch;
+    orth_status status = orth_agree(
+        s->grid->world, orth_quality_begin(&s->sae, batch * (count + 1), batch, NAN, &sums));
+    if (status == ORTH_OK)
+        status = repeat_both(s, sums, count, times, timers, out);
+    orth_quality_free(sums);
+    return status;
 }
 
 /* What the encoder of the workspace does. */

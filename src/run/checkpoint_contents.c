@@ -173,8 +173,8 @@ typedef struct small_values {
 static void list_all(const orth_sae *sae, const orth_checkpoint_info *info, small_values *values,
                      orth_checkpoint_table *out)
 {
-    orth_checkpoint_list_arrays(sae->recipe.n_latent, sae->d_model, sae->moment1.W_enc != NULL,
-                                sae->average.W_enc != NULL, sae, out);
+    orth_checkpoint_list_arrays(sae->recipe.n_latent, sae->d_model, orth_checkpoint_parts_of(sae),
+                                sae, out);
     values->cursor[0] = info->cursor.epoch;
     values->cursor[1] = info->cursor.position;
     values->mse_scale = sae->mse_scale;

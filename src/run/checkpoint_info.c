@@ -73,6 +73,7 @@ static orth_status read_attributes(orth_h5_file *file, orth_checkpoint_info *inf
                          "another checkpoint",
                          orth_h5_path(file), (long long)info->step, (long long)info->n_latent,
                          (long long)info->d_model);
+    ORTH_TRY(orth_h5_exists(file, "/model/threshold", &info->has_threshold));
     ORTH_TRY(orth_h5_exists(file, "/optimizer", &info->has_optimizer));
     return orth_h5_exists(file, "/ema", &info->has_average);
 }

@@ -25,8 +25,28 @@ static void add_params(orth_checkpoint_table *table, const char *const names[4],
                    names[3], ORTH_H5_FLOAT, size, ORTH_SPREAD_WHOLE, {d, 1}, p->b_dec});
 }
 
-void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_optimizer,
-                                 bool has_average, const orth_sae *sae, orth_checkpoint_table *out)
+static const char *const average[] = {"/ema/W_enc", "/ema/W_dec", "/ema/b_enc", "/ema/b_dec"};
+
+void orth_checkpoint_list_average(int64_t n_latent, int64_t d_model, const orth_params *weights,
+                                  orth_checkpoint_table *out)
+{
+    out->count = 0;
+    add_params(out, average, n_latent, d_model, ORTH_SPREAD_ROWS, weights);
+}
+
+orth_checkpoint_parts orth_checkpoint_parts_of(const orth_sae *sae)
+{
+    return (orth_checkpoint_parts){sae->threshold != NULL, sae->moment1.W_enc != NULL,
+                                   sae->average.W_enc != NULL};
+}
+
+orth_checkpoint_parts orth_checkpoint_parts_in(const orth_checkpoint_info *info)
+{
+    return (orth_checkpoint_parts){info->has_threshold, info->has_optimizer, info->has_average};
+}
+
+void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, orth_checkpoint_parts parts,
+                                 const orth_sae *sae, orth_checkpoint_table *out)
 {
     static const char *const model[] = {"/model/W_enc", "/model/W_dec", "/model/b_enc",
                                         "/model/b_dec"};
@@ -34,10 +54,16 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_opt
                                         "/optimizer/m/b_enc", "/optimizer/m/b_dec"};
     static const char *const second[] = {"/optimizer/v/W_enc", "/optimizer/v/W_dec",
                                          "/optimizer/v/b_enc", "/optimizer/v/b_dec"};
-    static const char *const average[] = {"/ema/W_enc", "/ema/W_dec", "/ema/b_enc", "/ema/b_dec"};
     out->count = 0;
     add_params(out, model, n_latent, d_model, ORTH_SPREAD_ROWS, sae ? &sae->weights : NULL);
-    if (has_optimizer) {
+    if (parts.threshold)
+        add(out, (orth_checkpoint_array){"/model/threshold",
+                                         ORTH_H5_FLOAT,
+                                         sizeof(float),
+                                         ORTH_SPREAD_SHARD,
+                                         {n_latent, 1},
+                                         sae ? sae->threshold : NULL});
+    if (parts.optimizer) {
         add_params(out, first, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->moment1 : NULL);
         add_params(out, second, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->moment2 : NULL);
         add(out, (orth_checkpoint_array){"/state/steps_since_fired",
@@ -47,7 +73,7 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_opt
                                          {n_latent, 1},
                                          sae ? sae->steps_since_fired : NULL});
     }
-    if (has_average)
+    if (parts.average)
         add_params(out, average, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->average : NULL);
 }
 

@@ -40,10 +40,25 @@ typedef struct orth_checkpoint_table {
     int count;
 } orth_checkpoint_table;
 
+/** Which arrays there are besides the weights. */
+typedef struct orth_checkpoint_parts {
+    bool threshold; ///< of jumprelu
+    bool optimizer; ///< moments and counters
+    bool average;   ///< EMA
+} orth_checkpoint_parts;
+
+/** Those that a model in memory has, and those that a file has. */
+orth_checkpoint_parts orth_checkpoint_parts_of(const orth_sae *sae);
+orth_checkpoint_parts orth_checkpoint_parts_in(const orth_checkpoint_info *info);
+
 /** The arrays of a model with `n_latent` and `d_model`, and where they are in `sae` (NULL:
  * nowhere). The small ones of the info are not among them. */
-void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, bool has_optimizer,
-                                 bool has_average, const orth_sae *sae, orth_checkpoint_table *out);
+void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, orth_checkpoint_parts parts,
+                                 const orth_sae *sae, orth_checkpoint_table *out);
+
+/** The averages, to be read where the own shard's weights are. */
+void orth_checkpoint_list_average(int64_t n_latent, int64_t d_model, const orth_params *weights,
+                                  orth_checkpoint_table *out);
 
 /** Append a vector that every rank holds whole. */
 void orth_checkpoint_list_whole(orth_checkpoint_table *table, const char *name, orth_h5_type type,

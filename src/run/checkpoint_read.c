@@ -6,6 +6,7 @@
 #include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Each peer reads its part of the shard. What all of them hold is exchanged, so that a file is read
@@ -79,9 +80,12 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae)
     int64_t step = info.step;
     double mse_scale = info.mse_scale, input_scale = info.input_scale;
     orth_checkpoint_table table;
-    orth_checkpoint_list_arrays(info.n_latent, info.d_model,
-                                info.has_optimizer && sae->moment1.W_enc,
-                                info.has_average && sae->average.W_enc, sae, &table);
+    orth_checkpoint_parts parts = orth_checkpoint_parts_in(&info);
+    const orth_checkpoint_parts wanted = orth_checkpoint_parts_of(sae);
+    parts.threshold = wanted.threshold;
+    parts.optimizer = parts.optimizer && wanted.optimizer;
+    parts.average = parts.average && wanted.average;
+    orth_checkpoint_list_arrays(info.n_latent, info.d_model, parts, sae, &table);
     orth_checkpoint_info_free(&info);
     orth_h5_file *file = NULL;
     ORTH_TRY(orth_agree(world, status));
@@ -95,6 +99,27 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae)
         sae->mse_scale = mse_scale;
         sae->input_scale = input_scale;
     }
+    return status;
+}
+
+orth_status orth_checkpoint_read_average(const char *path, orth_sae *sae)
+{
+    int64_t n = sae->recipe.n_latent, d = sae->d_model, n_own = orth_range_size(sae->own);
+    const orth_params *w = &sae->weights;
+    orth_h5_file *file = NULL;
+    orth_checkpoint_table table;
+    orth_checkpoint_list_average(n, d, w, &table);
+    double correction = 1.0 / (1.0 - pow(sae->recipe.ema, (double)sae->step));
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, sae->grid->world, &file));
+    orth_status status = orth_agree(sae->grid->world, read_arrays(file, &table, sae));
+    orth_status closed = orth_h5_close(file);
+    if (status == ORTH_OK)
+        status = closed;
+    float *const arrays[] = {w->W_enc, w->W_dec, w->b_enc, w->b_dec};
+    const int64_t counts[] = {n_own * d, n_own * d, n_own, d};
+    for (int a = 0; a < 4 && status == ORTH_OK; a++)
+        for (int64_t i = 0; i < counts[a]; i++)
+            arrays[a][i] = (float)((double)arrays[a][i] * correction);
     return status;
 }
 
@@ -120,8 +145,8 @@ orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm)
     /* This reads and checks the small vectors on every rank. */
     ORTH_TRY(orth_checkpoint_read_info(path, comm, &info));
     orth_checkpoint_table table;
-    orth_checkpoint_list_arrays(info.n_latent, info.d_model, info.has_optimizer, info.has_average,
-                                NULL, &table);
+    orth_checkpoint_list_arrays(info.n_latent, info.d_model, orth_checkpoint_parts_in(&info), NULL,
+                                &table);
     orth_checkpoint_info_free(&info);
     orth_h5_file *file = NULL;
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, comm, &file));

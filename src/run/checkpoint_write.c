@@ -43,13 +43,16 @@ static orth_status check_limit(const char *path, int64_t bytes)
     return ORTH_OK;
 }
 
+static orth_status folder_of(const char *path, char **out)
+{
+    const char *slash = strrchr(path, '/');
+    return orth_path_format(out, "%.*s", slash ? (int)(slash - path) + 1 : 2, slash ? path : "./");
+}
+
 /* Once HDF5 writes, a full disk is an error in the middle of a collective close: find it before. */
 static orth_status check_space(const char *folder, const char *path, int64_t bytes)
 {
     struct statvfs info;
-    /* Somebody may have removed the folder, which is no reason to lose what comes now. */
-    if (mkdir(folder, 0777) == 0)
-        orth_log_warning("%s: this folder was gone; made it again", folder);
     if (statvfs(folder, &info) != 0)
         return orth_fail(ORTH_ERR_STORAGE, "%s: cannot be looked at: %s; restore the folder",
                          folder, strerror(errno));
@@ -143,10 +146,10 @@ static orth_status verify_partial(const char *path, MPI_Comm world)
     return status == ORTH_ERR_CORRUPT ? ORTH_ERR_STORAGE : status;
 }
 
-static orth_status rename_partial(const char *run_dir, const char *partial, const char *path)
+static orth_status rename_partial(const char *partial, const char *path)
 {
     char *folder = NULL;
-    ORTH_TRY(orth_path_format(&folder, "%s/checkpoints", run_dir));
+    ORTH_TRY(folder_of(path, &folder));
     orth_status status = ORTH_OK;
     if (orth_fault_fails("checkpoint.rename") || rename(partial, path) != 0)
         status = orth_fail(ORTH_ERR_STORAGE, "%s: cannot rename to it: %s; check the storage", path,
@@ -198,8 +201,8 @@ static void retain(const char *run_dir, int64_t step, int64_t keep)
 static orth_status check_finite(const orth_sae *sae)
 {
     orth_checkpoint_table table;
-    orth_checkpoint_list_arrays(sae->recipe.n_latent, sae->d_model, sae->moment1.W_enc != NULL,
-                                sae->average.W_enc != NULL, sae, &table);
+    orth_checkpoint_list_arrays(sae->recipe.n_latent, sae->d_model, orth_checkpoint_parts_of(sae),
+                                sae, &table);
     for (int i = 0; i < table.count; i++) {
         const orth_checkpoint_array *array = &table.items[i];
         int64_t rows = orth_range_size(orth_checkpoint_held(array, sae));
@@ -224,6 +227,9 @@ static orth_status prepare(const char *run_dir, const orth_sae *sae,
         return ORTH_OK;
     char *folder = NULL;
     ORTH_TRY(orth_path_format(&folder, "%s/checkpoints", run_dir));
+    /* Somebody may have removed the folder, which is no reason to lose what comes now. */
+    if (mkdir(folder, 0777) == 0)
+        orth_log_warning("%s: this folder was gone; made it again", folder);
     orth_status status = check_space(folder, *partial, bytes);
     free(folder);
     return status;
@@ -241,12 +247,47 @@ orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
     if (status == ORTH_OK && verify)
         status = verify_partial(partial, world);
     if (status == ORTH_OK)
-        status = orth_agree(world, speaks ? rename_partial(run_dir, partial, path) : ORTH_OK);
+        status = orth_agree(world, speaks ? rename_partial(partial, path) : ORTH_OK);
     if (speaks && status == ORTH_OK)
         retain(run_dir, sae->step, keep < 1 ? 1 : keep);
     else if (speaks && partial)
         unlink(partial);
     free(path);
+    free(partial);
+    return status;
+}
+
+static orth_status prepare_file(const char *path, const orth_sae *sae,
+                                const orth_checkpoint_info *info, char **partial)
+{
+    char *folder = NULL;
+    int64_t bytes = orth_checkpoint_bytes(sae, info) + METADATA_BYTES;
+    ORTH_TRY(check_finite(sae));
+    ORTH_TRY(orth_path_format(partial, "%s.partial", path));
+    ORTH_TRY(check_limit(path, bytes));
+    if (sae->grid->rank != 0)
+        return ORTH_OK;
+    ORTH_TRY(folder_of(path, &folder));
+    orth_status status = check_space(folder, *partial, bytes);
+    free(folder);
+    return status;
+}
+
+orth_status orth_checkpoint_write_file(const char *path, const orth_sae *sae,
+                                       const orth_checkpoint_info *info)
+{
+    char *partial = NULL;
+    MPI_Comm world = sae->grid->world;
+    bool speaks = sae->grid->rank == 0;
+    orth_status status = orth_agree(world, prepare_file(path, sae, info, &partial));
+    if (status == ORTH_OK)
+        status = write_partial(partial, sae, info);
+    if (status == ORTH_OK)
+        status = verify_partial(partial, world);
+    if (status == ORTH_OK)
+        status = orth_agree(world, speaks ? rename_partial(partial, path) : ORTH_OK);
+    if (speaks && status != ORTH_OK && partial)
+        unlink(partial);
     free(partial);
     return status;
 }

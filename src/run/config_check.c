@@ -49,7 +49,7 @@ static orth_status check_sizes(const orth_config_loader *loader)
 {
     const orth_recipe *recipe = &loader->config->recipe;
     char place[ORTH_PLACE_ROOM];
-    bool uses_k = recipe->selection != ORTH_SELECT_TOPAFA;
+    bool uses_k = orth_selection_uses_k(recipe->selection);
     int64_t n = recipe->n_latent;
     if (n > 0 && uses_k && recipe->k > n)
         return orth_fail(ORTH_ERR_USAGE,

@@ -1,6 +1,8 @@
 #include "trainer_parts.h"
 
 #include <orthant/base/finite.h>
+#include <orthant/base/log.h>
+#include <orthant/foreign/sae_folder.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/sae/init.h>
@@ -96,12 +98,33 @@ static orth_status check_finite(const char *path, const orth_sae *sae)
     return orth_fail(ORTH_ERR_CORRUPT, "%s: init.file holds NaN or Inf; give finite weights", path);
 }
 
+/* The weights of another tool; the run's own configuration says what is trained. */
+static orth_status init_from_folder(const char *path, orth_sae *sae)
+{
+    orth_sae_folder *folder = NULL;
+    ORTH_TRY(orth_sae_folder_open(path, sae->grid->world, &folder));
+    orth_input_norm input = orth_sae_folder_description(folder)->input;
+    orth_status status = orth_sae_folder_read(folder, sae);
+    orth_sae_folder_close(folder);
+    ORTH_TRY(status);
+    if (input != sae->recipe.input)
+        orth_log_warning("init.file: %s was trained with input.norm %s, this run has %s", path,
+                         orth_input_names[input], orth_input_names[sae->recipe.input]);
+    sae->input_scale = 1.0; /* the run's own is measured on its sample */
+    if (!sae->recipe.b_enc)
+        memset(sae->weights.b_enc, 0, (size_t)orth_range_size(sae->own) * sizeof(float));
+    return ORTH_OK;
+}
+
 orth_status orth_init_file(const char *path, orth_sae *sae)
 {
     orth_h5_file *file = NULL;
-    bool checkpoint = false;
+    bool checkpoint = false, foreign = false;
     MPI_Comm world = sae->grid->world;
     ORTH_TRY(orth_agree(world, check_there(path, sae->grid->rank)));
+    ORTH_TRY(orth_sae_folder_recognise(path, world, &foreign));
+    if (foreign)
+        return init_from_folder(path, sae);
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_CORRUPT, world, &file));
     orth_status status = orth_h5_attribute_exists(file, "/", "format_version", &checkpoint);
     if (status == ORTH_OK)

@@ -87,9 +87,11 @@ const orth_key orth_keys[] = {
     {"model.selection", ORTH_KEY_CHOICE, FIELD(recipe.selection), "topk", NULL, ANY,
      orth_selection_names, BINDS,
      "Activation function: topk keeps the k largest of each token, topafa as many as match the "
-     "norm of the input, batchtopk the k x batch largest of the batch."},
+     "norm of the input, batchtopk the k x batch largest of the batch, jumprelu all above a "
+     "threshold of their own (imported models; it cannot be trained)."},
     {"model.k", ORTH_KEY_INTEGER, FIELD(recipe.k), "32", NULL, FROM_TO(1, INDEX_MOST), NULL, BINDS,
-     "Active latents for each token (topk), or on average (batchtopk); topafa needs none."},
+     "Active latents for each token (topk), or on average (batchtopk); topafa and jumprelu need "
+     "none."},
     {"model.b_enc", ORTH_KEY_BOOLEAN, FIELD(recipe.b_enc), "true", NULL, ANY, NULL, BINDS,
      "Train an encoder bias."},
 
@@ -103,8 +105,9 @@ const orth_key orth_keys[] = {
      "Initial weights: gao (b_dec at the geometric median, encoder rescaled), kaiming (biases 0), "
      "or from init.file."},
     {"init.file", ORTH_KEY_STRING, FIELD(init_file), "none", "none", ANY, NULL, FREE,
-     "HDF5 file with W_enc [n_latent, d_model] and optionally W_dec, b_enc, b_dec; or a checkpoint "
-     "(an exported folder: not in this version)."},
+     "HDF5 file with W_enc [n_latent, d_model] and optionally W_dec, b_enc, b_dec; a checkpoint; "
+     "or "
+     "a folder of another tool, exported or published (see orthant import)."},
 
     {"loss.kind", ORTH_KEY_CHOICE, FIELD(recipe.loss), "mse_scaled", NULL, ANY, orth_loss_names,
      BINDS,

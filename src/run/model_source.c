@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-typedef enum model_kind { MODEL_FILE, MODEL_RUN } model_kind;
+typedef enum model_kind { MODEL_FILE, MODEL_RUN, MODEL_FOLDER } model_kind;
 
 static bool is_folder(const char *folder, const char *name)
 {
@@ -22,51 +22,43 @@ static bool is_folder(const char *folder, const char *name)
     return found;
 }
 
-static bool holds_file(const char *folder, const char *name)
-{
-    char *path = NULL;
-    struct stat info;
-    bool found =
-        orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK && stat(path, &info) == 0;
-    free(path);
-    return found;
-}
-
-static orth_status look(const char *model, model_kind *out)
+static orth_status look(const char *model, bool foreign, model_kind *out)
 {
     struct stat info;
     if (stat(model, &info) != 0)
-        return orth_fail(ORTH_ERR_USAGE, "%s: %s; give a checkpoint file or a run directory", model,
-                         errno == ENOENT || errno == ENOTDIR ? "there is no such model"
-                                                             : strerror(errno));
+        return orth_fail(
+            ORTH_ERR_USAGE,
+            "%s: %s; give a checkpoint file, a run directory or another tool's folder", model,
+            errno == ENOENT || errno == ENOTDIR ? "there is no such model" : strerror(errno));
     *out = S_ISDIR(info.st_mode) ? MODEL_RUN : MODEL_FILE;
-    if (*out == MODEL_FILE || is_folder(model, "checkpoints"))
+    if (*out == MODEL_RUN && is_folder(model, "checkpoints"))
         return ORTH_OK;
-    if (holds_file(model, "cfg.json") || holds_file(model, "config.json") ||
-        holds_file(model, "autoencoder.pt"))
-        return orth_fail(ORTH_ERR_USAGE,
-                         "%s: an exported folder, which this version cannot read; give the "
-                         "checkpoint that it was made from",
-                         model);
+    if (foreign)
+        *out = MODEL_FOLDER;
+    if (*out != MODEL_RUN)
+        return ORTH_OK;
     return orth_fail(ORTH_ERR_USAGE,
-                     "%s: a folder without checkpoints; give a run directory or a checkpoint file",
+                     "%s: a folder without checkpoints; give a run directory, a checkpoint file or "
+                     "another tool's folder",
                      model);
 }
 
 /* Rank 0 looks, so that all go the same way. */
-static orth_status find_path(const char *model, MPI_Comm comm, char **out)
+static orth_status find_path(const char *model, MPI_Comm comm, bool *foreign, char **out)
 {
     int rank, kind = MODEL_FILE;
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
     orth_status status = ORTH_OK;
+    ORTH_TRY(orth_sae_folder_recognise(model, comm, foreign));
     if (rank == 0) {
         model_kind found = MODEL_FILE;
-        status = look(model, &found);
+        status = look(model, *foreign, &found);
         kind = found;
     }
     ORTH_TRY(orth_agree(comm, status));
     ORTH_TRY(orth_broadcast(&kind, 1, MPI_INT, 0, comm));
-    if (kind == MODEL_FILE)
+    *foreign = kind == MODEL_FOLDER;
+    if (kind != MODEL_RUN)
         return orth_agree(comm, orth_path_format(out, "%s", model));
     ORTH_TRY(orth_checkpoint_find(model, comm, false, out));
     if (!*out)
@@ -75,6 +67,37 @@ static orth_status find_path(const char *model, MPI_Comm comm, char **out)
                          "checkpoint file",
                          model);
     return ORTH_OK;
+}
+
+/* What a folder says, as if it were a checkpoint. */
+static orth_status describe_folder(orth_model_source *source)
+{
+    const orth_sae_description *d = orth_sae_folder_description(source->folder);
+    orth_config config = {0};
+    ORTH_TRY(orth_config_load(NULL, NULL, 0, &config));
+    config.recipe.n_latent = d->n_latent;
+    config.recipe.selection = d->selection;
+    if (orth_selection_uses_k(d->selection))
+        config.recipe.k = d->k;
+    config.recipe.input = d->input;
+    config.recipe.init = ORTH_INIT_FILE;
+    orth_status status = orth_path_format(&config.init_file, "%s", source->path);
+    if (status == ORTH_OK)
+        status = orth_config_text(&config, &source->info.config);
+    orth_config_free(&config);
+    source->info.n_latent = d->n_latent;
+    source->info.d_model = d->d_model;
+    source->info.data.d_model = d->d_model;
+    source->info.mse_scale = 1.0;
+    source->info.input_scale = d->input_scale;
+    source->info.has_threshold = d->selection == ORTH_SELECT_JUMPRELU;
+    return status;
+}
+
+static orth_status open_folder(orth_model_source *source, MPI_Comm comm)
+{
+    ORTH_TRY(orth_sae_folder_open(source->path, comm, &source->folder));
+    return orth_agree(comm, describe_folder(source));
 }
 
 /* The overrides after those that forget the grid on which the model was trained. */
@@ -99,7 +122,12 @@ static orth_status parse_config(orth_model_source *source, const char *const *ov
                          "model.n_latent: %lld, but %s holds %lld latents; leave the key out",
                          (long long)source->config.recipe.n_latent, source->path,
                          (long long)source->info.n_latent);
-    if (source->config.recipe.selection != ORTH_SELECT_TOPAFA &&
+    if (source->config.recipe.selection == ORTH_SELECT_JUMPRELU && !source->info.has_threshold)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "model.selection: %s holds no thresholds, which jumprelu needs; leave the "
+                         "key out",
+                         source->path);
+    if (orth_selection_uses_k(source->config.recipe.selection) &&
         source->config.recipe.k > source->info.n_latent)
         return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
                          (long long)source->config.recipe.k, (long long)source->info.n_latent);
@@ -110,9 +138,11 @@ orth_status orth_model_open(const char *model, const char *const *overrides, int
                             MPI_Comm comm, orth_model_source *out)
 {
     orth_model_source source = {0};
-    orth_status status = find_path(model, comm, &source.path);
+    bool foreign = false;
+    orth_status status = find_path(model, comm, &foreign, &source.path);
     if (status == ORTH_OK)
-        status = orth_checkpoint_read_info(source.path, comm, &source.info);
+        status = foreign ? open_folder(&source, comm)
+                         : orth_checkpoint_read_info(source.path, comm, &source.info);
     if (status == ORTH_OK)
         status = orth_agree(comm, parse_config(&source, overrides, n_override));
     if (status == ORTH_OK)
@@ -140,7 +170,8 @@ orth_status orth_model_load(const orth_model_source *source, const orth_grid *gr
                                                 false, &sae));
     sae.encode = source->config.compute_encode;
     if (status == ORTH_OK)
-        status = orth_checkpoint_read(source->path, &sae);
+        status = source->folder ? orth_sae_folder_read(source->folder, &sae)
+                                : orth_checkpoint_read(source->path, &sae);
     if (status == ORTH_OK)
         *out = sae;
     else
@@ -151,6 +182,7 @@ orth_status orth_model_load(const orth_model_source *source, const orth_grid *gr
 void orth_model_close(orth_model_source *source)
 {
     free(source->path);
+    orth_sae_folder_close(source->folder);
     orth_checkpoint_info_free(&source->info);
     orth_config_free(&source->config);
     memset(source, 0, sizeof *source);

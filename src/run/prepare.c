@@ -20,7 +20,13 @@
 
 orth_status orth_trainer_check_sizes(const orth_recipe *recipe, int64_t d_model)
 {
-    if (recipe->k > recipe->n_latent && recipe->selection != ORTH_SELECT_TOPAFA)
+    if (!orth_selection_trains(recipe->selection))
+        return orth_fail(ORTH_ERR_USAGE,
+                         "model.selection: %s cannot be trained, its thresholds only come with an "
+                         "imported model; train topk, topafa or batchtopk, from such a model's "
+                         "weights by init.scheme: file and init.file",
+                         orth_selection_names[recipe->selection]);
+    if (recipe->k > recipe->n_latent && orth_selection_uses_k(recipe->selection))
         return orth_fail(ORTH_ERR_USAGE, "model.k: %lld is more than the %lld latents; lower it",
                          (long long)recipe->k, (long long)recipe->n_latent);
     if (recipe->selection == ORTH_SELECT_TOPAFA && recipe->n_latent > INT64_C(1) << 24)

@@ -1,37 +1,17 @@
 #include <orthant/run/run_dir.h>
 
 #include <orthant/base/fault.h>
-#include <orthant/base/memory.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-orth_status orth_path_format(char **out, const char *format, ...)
-{
-    va_list arguments, again;
-    va_start(arguments, format);
-    va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
-    char *text = length < 0 ? NULL : orth_malloc((size_t)length + 1);
-    if (text)
-        vsnprintf(text, (size_t)length + 1, format, again);
-    va_end(again);
-    if (!text)
-        return orth_fail(ORTH_ERR_ENVIRONMENT, "path: out of memory for %d bytes; free memory",
-                         length);
-    *out = text;
-    return ORTH_OK;
-}
 
 static orth_status refuse(const char *path, const char *doing)
 {
@@ -211,18 +191,5 @@ orth_status orth_run_dir_open_log(const char *run_dir, FILE **out)
     free(path);
     if (file)
         *out = file;
-    return status;
-}
-
-orth_status orth_folder_sync(const char *folder)
-{
-    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0)
-        return refuse(folder, "open the folder");
-    /* Some network file systems do not know fsync of a folder and need none. */
-    bool failed = (orth_fault_fails("folder.sync") || fsync(file) != 0) && errno != EINVAL &&
-                  errno != ENOTSUP && errno != EROFS;
-    orth_status status = failed ? refuse(folder, "bring to the disk") : ORTH_OK;
-    close(file);
     return status;
 }

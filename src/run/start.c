@@ -109,16 +109,16 @@ static void announce_schedule(orth_trainer *t, int64_t planned)
                      (double)t->steps * (1.0 - share) + 1.0, (double)planned * (1.0 - share) + 1.0);
 }
 
-/* Data first: other defaults follow from another width. */
+/* Data before the configuration: other defaults follow from another width. */
 static orth_status check_resumable(orth_trainer *t, const char *path,
                                    const orth_checkpoint_info *info)
 {
-    ORTH_TRY(check_data(t, path, info));
     if (!info->has_optimizer)
         return orth_fail(ORTH_ERR_CORRUPT,
                          "%s: has weights but no optimizer state; start from it with init.scheme: "
                          "file and init.file",
                          path);
+    ORTH_TRY(check_data(t, path, info));
     orth_config saved;
     ORTH_TRY(orth_config_parse(info->config, (int64_t)strlen(info->config), path, NULL, 0, &saved));
     orth_status status = orth_config_compatible(&t->config, &saved, path);

@@ -60,7 +60,7 @@ const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind k
     const orth_kernels *kernels = orth_kernels_get();
     const orth_screen *bf16 = kernels->screen_bf16, *int8 = kernels->screen_int8;
     int64_t d = sae->d_model;
-    if (sae->encode == ORTH_ENCODE_FP32 || kind == ORTH_SELECT_TOPAFA ||
+    if (sae->encode == ORTH_ENCODE_FP32 || !orth_selection_uses_k(kind) ||
         k * SCREENED_SHARE > n_latent || d > bf16->widest)
         return NULL;
     if (sae->encode == ORTH_ENCODE_BF16)
@@ -431,7 +431,7 @@ orth_status orth_encode_select(const orth_sae *sae, const orth_batch *batch,
               .index = latents,
               .n_latent = n_latents};
     selection->batch = batch;
-    selection->floor = 0.0f;
+    selection->floor = selection->ops->floor ? selection->ops->floor(selection) : 0.0f;
     ORTH_TRY(orth_code_begin(selection->code, batch->n_token));
     if (selection->code_inner)
         ORTH_TRY(orth_code_begin(selection->code_inner, batch->n_token));

@@ -34,6 +34,8 @@ static orth_status arrays_create(orth_sae *sae, bool trainable)
     int64_t n_own = orth_range_size(sae->own), part = orth_range_size(sae->part);
     int64_t d = sae->d_model;
     ORTH_TRY(params_create(n_own, n_own, d, "weights", &sae->weights));
+    if (sae->recipe.selection == ORTH_SELECT_JUMPRELU)
+        ORTH_TRY(ORTH_ALLOCATE(n_own, "thresholds", &sae->threshold));
     if (!trainable)
         return ORTH_OK;
     ORTH_TRY(params_create(part, n_own, d, "first moments", &sae->moment1));
@@ -68,6 +70,7 @@ void orth_sae_free(orth_sae *sae)
     params_free(&sae->moment1);
     params_free(&sae->moment2);
     params_free(&sae->average);
+    orth_free(sae->threshold);
     orth_free(sae->steps_since_fired);
     memset(sae, 0, sizeof *sae);
 }

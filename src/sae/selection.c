@@ -17,6 +17,7 @@ const orth_selection_ops *orth_selection_ops_of(orth_selection_kind kind)
         [ORTH_SELECT_TOPK] = &orth_selection_topk,
         [ORTH_SELECT_TOPAFA] = &orth_selection_topafa,
         [ORTH_SELECT_BATCHTOPK] = &orth_selection_batchtopk,
+        [ORTH_SELECT_JUMPRELU] = &orth_selection_jumprelu,
     };
     return table[kind];
 }

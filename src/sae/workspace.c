@@ -23,6 +23,7 @@ static void describe_selection(const orth_sae *sae, orth_workspace *w)
                                   .own = sae->own,
                                   .n_latent = recipe->n_latent,
                                   .k = recipe->k,
+                                  .threshold = sae->threshold,
                                   .code = &w->code};
     if (recipe->multi_k > 1 && recipe->selection == ORTH_SELECT_TOPK) {
         selection->k_inner = recipe->k;

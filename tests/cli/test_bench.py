@@ -58,6 +58,8 @@ class Bench(Case):
             self.assertIn(step["selection"], name)
             self.assertAlmostEqual(step["tokens_per_s"], step["batch"] / step["seconds"],
                                    delta=1e-6 * step["tokens_per_s"])
+            self.assertGreater(step["evaluation_seconds"], 0)
+            self.assertGreater(step["evaluation_of_encode"], 0)
             self.assertGreater(step["in_S"], 0)
             self.assertGreater(step["bytes_moved"], 48 * step["n_latent"] * step["d_model"])
             self.assertAlmostEqual(sum(step["phase"].values()), step["seconds"],

@@ -69,12 +69,14 @@ static void take_codes(const orth_workspace *w, int64_t first, double *codes)
             codes[(first + t) * N + w->code.latent[e]] = (double)w->code.value[e];
 }
 
+static double eps_max; ///< of the model's directions, the bias's among them
+
 static void evaluate(const orth_sae *sae, double *codes, orth_quality *out)
 {
     orth_workspace w;
     orth_quality_sums *sums = NULL;
     ck_agree(orth_workspace_create(sae, BATCH, false, &w) == ORTH_OK);
-    ck_agree(orth_quality_begin(sae, ROWS, BATCH, NAN, &sums) == ORTH_OK);
+    ck_agree(orth_quality_begin(sae, ROWS, BATCH, eps_max, &sums) == ORTH_OK);
     for (int64_t first = 0; first < ROWS; first += BATCH) {
         int64_t size = ROWS - first < BATCH ? ROWS - first : BATCH;
         place_batch(sae, &w, first, size);
@@ -94,7 +96,8 @@ typedef struct plain {
     double elbo[ROWS];
     double l0_of[ROWS];
     double z[ROWS], f[ROWS];
-    int64_t tokens, dead, l0_max;
+    double largest; ///< ratio of quasi-orthogonality
+    int64_t tokens, dead, l0_max, within, within_wide;
 } plain;
 
 static double square(double v)
@@ -111,9 +114,38 @@ static double decoder_square(const orth_sae *sae, int64_t i)
     return sum;
 }
 
+/* The largest |cos| of two of the n + 1 directions; *bias: of one and the bias. */
+static double plain_eps(const orth_sae *sae, double *bias)
+{
+    double most = 0.0;
+    *bias = 0.0;
+    for (int64_t i = 0; i <= N; i++)
+        for (int64_t k = 0; k < i && k < N; k++) {
+            const float *a = i < N ? sae->weights.W_dec + i * D : sae->weights.b_dec;
+            const float *b = sae->weights.W_dec + k * D;
+            double ab = 0.0, aa = 0.0, bb = 0.0;
+            for (int64_t j = 0; j < D; j++) {
+                ab += (double)a[j] * (double)b[j];
+                aa += (double)a[j] * (double)a[j];
+                bb += (double)b[j] * (double)b[j];
+            }
+            most = fmax(most, fabs(ab) / sqrt(aa * bb));
+            *bias = i == N ? fmax(*bias, fabs(ab) / sqrt(aa * bb)) : *bias;
+        }
+    return most;
+}
+
+static void add_plain_quasi(plain *p, double x2, double h2, double s2, double s1)
+{
+    double pairs = s1 * s1 - s2;
+    p->largest = fmax(p->largest, fabs(h2 - s2) / pairs);
+    p->within += fabs(x2 - s2) <= eps_max * pairs;
+    p->within_wide += fabs(x2 - s2) <= eps_max * N * s2;
+}
+
 static void add_plain(const orth_sae *sae, const double *f, int64_t row, plain *p)
 {
-    double r2 = 0.0, x2 = 0.0, h2 = 0.0, xh = 0.0, f2 = 0.0, s2 = 0.0, l0 = 0.0;
+    double r2 = 0.0, x2 = 0.0, h2 = 0.0, xh = 0.0, f2 = 0.0, s2 = 0.0, s1 = 0.0, l0 = 0.0;
     for (int64_t j = 0; j < D; j++) {
         double x = (double)value_of(row, j), h = (double)sae->weights.b_dec[j];
         s2 += h * h;
@@ -124,9 +156,11 @@ static void add_plain(const orth_sae *sae, const double *f, int64_t row, plain *
         h2 += h * h;
         xh += x * h;
     }
+    s1 = sqrt(s2);
     for (int64_t i = 0; i < N; i++) {
         f2 += f[i] * f[i];
         s2 += f[i] * f[i] * decoder_square(sae, i);
+        s1 += f[i] * sqrt(decoder_square(sae, i));
         l0 += f[i] > 0.0;
     }
     int64_t t = p->tokens++;
@@ -141,6 +175,7 @@ static void add_plain(const orth_sae *sae, const double *f, int64_t row, plain *
     p->elbo_mean += p->elbo[t];
     p->z[t] = sqrt(x2);
     p->f[t] = sqrt(s2);
+    add_plain_quasi(p, x2, h2, s2, s1);
 }
 
 static double plain_variance(int64_t tokens)
@@ -208,6 +243,26 @@ static int64_t total_of(const orth_histogram *histogram)
     return total;
 }
 
+/* |z| against |f~|. */
+static void compare_norms(const orth_quality *q, const plain *p)
+{
+    static const double eps[] = {0.25, 0.5, 1.0};
+    int64_t over = 0, above[3] = {0}, below[3] = {0};
+    for (int64_t t = 0; t < p->tokens; t++) {
+        over += p->f[t] > p->z[t];
+        for (int i = 0; i < 3; i++) {
+            above[i] += p->f[t] > p->z[t] / sqrt(1.0 - eps[i]);
+            below[i] += p->f[t] < p->z[t] / sqrt(1.0 + eps[i]);
+        }
+    }
+    ck_agree(q->zf_counts.over == over && q->zf_counts.under == p->tokens - over);
+    ck_agree(!memcmp(q->zf_counts.above, above, sizeof above));
+    ck_agree(!memcmp(q->zf_counts.below, below, sizeof below));
+    ck_agree(q->quasi.violations == 0 && q->quasi.eps == eps_max && p->largest <= eps_max);
+    ck_agree(near(q->quasi.largest, p->largest, 1e-5));
+    ck_agree(q->quasi.within == p->within && q->quasi.within_wide == p->within_wide);
+}
+
 /* Decoding is fp32: figures of the residual are that exact. */
 static void compare_plain(const orth_quality *q, plain *p)
 {
@@ -232,6 +287,7 @@ static void compare_plain(const orth_quality *q, plain *p)
     ck_agree(near(q->elbo_q25, quantile(p->elbo, p->tokens, 0.25), 1e-9));
     ck_agree(near(q->elbo_q75, quantile(p->elbo, p->tokens, 0.75), 1e-9));
     ck_agree(q->elbo_undefined == 0);
+    compare_norms(q, p);
     ck_agree(total_of(&q->l0_histogram) == p->tokens);
     ck_agree(total_of(&q->elbo_histogram) == p->tokens);
     ck_agree(total_of(&q->frequency) == N - p->dead);
@@ -254,6 +310,9 @@ static void compare_grids(const orth_quality *a, const orth_quality *b)
                      (size_t)a->frequency.bins * sizeof *a->frequency.counts));
     ck_agree(!memcmp(a->l0_histogram.counts, b->l0_histogram.counts,
                      (size_t)a->l0_histogram.bins * sizeof *a->l0_histogram.counts));
+    ck_agree(!memcmp(&a->zf_counts, &b->zf_counts, sizeof a->zf_counts));
+    ck_agree(a->quasi.violations == b->quasi.violations && a->quasi.within == b->quasi.within);
+    ck_agree(near(a->quasi.largest, b->quasi.largest, 1e-5));
     ck_agree(a->zf.count == b->zf.count);
     for (int64_t i = 0; i < a->zf.count; i++)
         ck_agree(a->zf.z[i] == b->zf.z[i] && near(a->zf.f[i], b->zf.f[i], 1e-13));
@@ -266,11 +325,13 @@ static void check_selection(orth_selection_kind selection)
     orth_grid alone, grid;
     orth_sae sae;
     orth_quality reference, found;
+    double bias, cosine, least;
     int size;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     memset(codes, 0, sizeof codes);
     ck_agree(orth_grid_create(MPI_COMM_SELF, 1, 1, &alone) == ORTH_OK);
     make_model(&alone, selection, &sae);
+    eps_max = plain_eps(&sae, &bias);
     evaluate(&sae, codes, &reference);
     compute_plain(&sae, codes, &p);
     compare_plain(&reference, &p);
@@ -280,6 +341,8 @@ static void check_selection(orth_selection_kind selection)
             continue;
         ck_agree(orth_grid_create(MPI_COMM_WORLD, groups, size / groups, &grid) == ORTH_OK);
         make_model(&grid, selection, &sae);
+        ck_agree(orth_bias_coherence(&sae, &cosine, &least) == ORTH_OK);
+        ck_agree(near(cosine, bias, 1e-12) && least > 0.0);
         evaluate(&sae, NULL, &found);
         compare_grids(&found, &reference);
         orth_quality_clear(&found);
@@ -299,6 +362,23 @@ END_TEST
 START_TEST(topafa)
 {
     check_selection(ORTH_SELECT_TOPAFA);
+}
+END_TEST
+
+/* What a smaller eps_max than the model's is caught by. */
+START_TEST(violations)
+{
+    orth_quasi quasi = orth_quasi_begin(0.1), none = orth_quasi_begin(NAN);
+    /* Two entries of 1: |f~|_2^2 = 2, |f~|_1^2 - |f~|_2^2 = 2. */
+    orth_quasi_add(&quasi, 9, 2.0, 2.19, 2.0, 2.0);
+    orth_quasi_add(&quasi, 9, 2.21, 2.21, 2.0, 2.0);
+    orth_quasi_add(&quasi, 9, 5.0, 1.79, 2.0, 2.0);
+    orth_quasi_add(&none, 9, 5.0, 1.0, 2.0, 2.0);
+    /* One entry: nothing but rounding can differ. */
+    orth_quasi_add(&quasi, 9, 1.0, 1.0 + 1e-7, 1.0, 1.0);
+    ck_agree(quasi.violations == 2 && quasi.within == 2 && quasi.within_wide == 3);
+    ck_agree(near(quasi.largest, 0.105, 1e-12));
+    ck_agree(none.violations == 0 && near(none.largest, 0.5, 1e-12));
 }
 END_TEST
 
@@ -355,6 +435,7 @@ static Suite *make(void)
     tcase_add_test(tests, topk);
     tcase_add_test(tests, topafa);
     tcase_add_test(tests, batchtopk);
+    tcase_add_test(tests, violations);
     tcase_add_test(tests, nothing);
     suite_add_tcase(suite, tests);
     return suite;

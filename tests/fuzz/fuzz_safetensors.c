@@ -2,7 +2,7 @@
  * has the bytes of its type and shape. */
 #include "fuzz.h"
 
-#include <orthant/io/safetensors.h>
+#include <orthant/foreign/safetensors.h>
 
 #include <string.h>
 

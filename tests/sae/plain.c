@@ -27,6 +27,7 @@ plain plain_create(int64_t n, int64_t d, int64_t n_token)
     p.W_dec = zeroed(n * d, sizeof *p.W_dec);
     p.b_enc = zeroed(n, sizeof *p.b_enc);
     p.b_dec = zeroed(d, sizeof *p.b_dec);
+    p.threshold = zeroed(n, sizeof *p.threshold);
     p.x = zeroed(n_token * d, sizeof *p.x);
     p.valid = zeroed(n_token, sizeof *p.valid);
     p.a = zeroed(n_token * n, sizeof *p.a);
@@ -39,8 +40,8 @@ plain plain_create(int64_t n, int64_t d, int64_t n_token)
 
 void plain_free(plain *p)
 {
-    void *blocks[] = {p->W_enc, p->W_dec, p->b_enc, p->b_dec,       p->x,
-                      p->valid, p->a,     p->norm,  p->norm_centred};
+    void *blocks[] = {p->W_enc, p->W_dec, p->b_enc, p->b_dec, p->threshold,
+                      p->x,     p->valid, p->a,     p->norm,  p->norm_centred};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
     memset(p, 0, sizeof *p);
@@ -63,6 +64,7 @@ void plain_random(plain *p, int64_t seed)
             p->W_dec[i * p->d + j] =
                 (float)(plain_uniform(seed + 3, i * p->d + j) * length / sqrt(square));
         p->b_enc[i] = (float)(0.2 * plain_uniform(seed + 4, i));
+        p->threshold[i] = i % 3 ? (float)(0.5 + 0.5 * plain_uniform(seed + 7, i)) : 0.0f;
     }
     for (int64_t j = 0; j < p->d; j++)
         p->b_dec[j] = (float)(0.3 * plain_uniform(seed + 5, j));
@@ -148,6 +150,15 @@ void plain_batchtopk(const plain *p, int64_t k, bool *mask)
     for (int64_t e = 0; e < count && e < limit; e++)
         mask[items[e].token * p->n + items[e].latent] = items[e].strength > 0.0;
     free(items);
+}
+
+void plain_jumprelu(const plain *p, bool *mask)
+{
+    for (int64_t t = 0; t < p->n_token; t++)
+        for (int64_t i = 0; i < p->n; i++) {
+            float a = p->a[t * p->n + i];
+            mask[t * p->n + i] = p->valid[t] && a > 0.0f && a > p->threshold[i];
+        }
 }
 
 static double decoder_norm(const plain *p, int64_t i)

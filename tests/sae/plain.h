@@ -17,6 +17,7 @@ typedef struct plain {
     float *W_dec;         ///< (n, d)
     float *b_enc;         ///< (n)
     float *b_dec;         ///< (d)
+    float *threshold;     ///< (n) of jumprelu, not negative
     float *x;             ///< (n_token, d) after input normalisation
     bool *valid;          ///< (n_token) false: weight zero
     float *a;             ///< (n_token, n) pre-activations, set by plain_encode
@@ -48,6 +49,9 @@ void plain_topafa(const plain *p, bool centred, bool *mask);
 /** The k * (valid tokens) largest positive pre-activations of the batch; ties to the lower token,
  * then the lower latent. */
 void plain_batchtopk(const plain *p, int64_t k, bool *mask);
+
+/** Those above 0 and their threshold. */
+void plain_jumprelu(const plain *p, bool *mask);
 
 /** Number of valid tokens. */
 int64_t plain_n_valid(const plain *p);

@@ -55,6 +55,8 @@ void rig_set_weights(const plain *p, rig *r)
     memcpy(r->sae.weights.W_dec, p->W_dec + first * p->d, own * row);
     memcpy(r->sae.weights.b_enc, p->b_enc + first, own * sizeof(float));
     memcpy(r->sae.weights.b_dec, p->b_dec, row);
+    if (r->sae.threshold)
+        memcpy(r->sae.threshold, p->threshold + first, own * sizeof(float));
 }
 
 void rig_load(const plain *p, rig *r)

@@ -130,6 +130,9 @@ static void set_flavour(plain *p, flavour kind)
     for (int64_t t = 0; kind == WEIGHTLESS && t < p->n_token; t++)
         p->valid[t] = t % 3 != 1 && t != p->n_token - 1;
     plain_encode(p);
+    /* What equals its threshold stays out. */
+    for (int64_t i = 2; i < p->n; i += 4)
+        p->threshold[i] = fmaxf(0.0f, p->a[i]);
 }
 
 typedef struct expected {
@@ -155,6 +158,8 @@ static expected expect(const plain *p, const orth_recipe *recipe)
         plain_topafa(p, recipe->target == ORTH_TARGET_CENTRED, e.mask);
     if (recipe->selection == ORTH_SELECT_BATCHTOPK)
         plain_batchtopk(p, recipe->k, e.mask);
+    if (recipe->selection == ORTH_SELECT_JUMPRELU)
+        plain_jumprelu(p, e.mask);
     plain_topk(p, recipe->k * recipe->multi_k, NULL, e.multi);
     plain_topk(p, recipe->aux_k, e.dead, e.aux);
     return e;
@@ -251,7 +256,7 @@ static void check_all(void (*adjust)(orth_recipe *), const char *what)
                 recipe.aux_coefficient = 1.0;
                 recipe.aux_k = i == 2 ? p.n : 3;
                 adjust(&recipe);
-                if (recipe.selection != ORTH_SELECT_TOPAFA || i == 0)
+                if (orth_selection_uses_k(recipe.selection) || i == 0)
                     check_everywhere(&p, &recipe, name);
             }
             plain_free(&p);
@@ -271,6 +276,11 @@ static void as_multi_topk(orth_recipe *recipe)
 static void as_batchtopk(orth_recipe *recipe)
 {
     recipe->selection = ORTH_SELECT_BATCHTOPK;
+}
+
+static void as_jumprelu(orth_recipe *recipe)
+{
+    recipe->selection = ORTH_SELECT_JUMPRELU;
 }
 
 static void as_topafa_centred(orth_recipe *recipe)
@@ -302,6 +312,12 @@ START_TEST(batchtopk)
 }
 END_TEST
 
+START_TEST(jumprelu)
+{
+    check_all(as_jumprelu, "jumprelu");
+}
+END_TEST
+
 START_TEST(topafa_centred)
 {
     check_all(as_topafa_centred, "topafa centred");
@@ -318,12 +334,13 @@ END_TEST
 START_TEST(many_latents)
 {
     static const flavour kinds[] = {COARSE, ASCENDING, NARROW, POSITIVE, FAR};
-    static void (*const recipes[])(orth_recipe *) = {as_topk, as_batchtopk, as_topafa_centred};
-    static const char *const names[] = {"topk", "batchtopk", "topafa"};
+    static void (*const recipes[])(orth_recipe *) = {as_topk, as_batchtopk, as_topafa_centred,
+                                                     as_jumprelu};
+    static const char *const names[] = {"topk", "batchtopk", "topafa", "jumprelu"};
     for (int i = 0; i < 5; i++) {
         plain p = plain_create(1500, 4, 17);
         set_flavour(&p, kinds[i]);
-        for (int s = 0; s < 3; s++) {
+        for (int s = 0; s < 4; s++) {
             orth_recipe recipe = rig_recipe(&p);
             recipe.k = 3;
             recipe.aux = ORTH_AUX_TOPAFA;
@@ -392,6 +409,7 @@ static Suite *make(void)
     tcase_add_test(cases, topk);
     tcase_add_test(cases, multi_topk);
     tcase_add_test(cases, batchtopk);
+    tcase_add_test(cases, jumprelu);
     tcase_add_test(cases, topafa_centred);
     tcase_add_test(cases, topafa_raw);
     tcase_add_test(cases, many_latents);

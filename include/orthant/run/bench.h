@@ -45,6 +45,9 @@ typedef struct orth_bench_step {
     double seconds; ///< median
     double in_S;    ///< of the yardstick, as measured right before and after
     double tokens_per_s;
+    /** One batch of `orthant eval` without eps, from memory; and its tokens a second as a share of
+     * those that the step takes through its phases encode and select. */
+    double evaluation_seconds, evaluation_of_encode;
     double phase[ORTH_PHASE_COUNT]; ///< medians, adding up to `seconds`; mean over the ranks
     double bytes_moved;  ///< by all ranks, estimated: every array of the step once for each pass
     int64_t peak_memory; ///< of a rank that does nothing else; the largest

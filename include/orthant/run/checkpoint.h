@@ -22,6 +22,7 @@ typedef struct orth_checkpoint_info {
     char isa[32];                         ///< kernel set that wrote it
     char libraries[256];                  ///< MPI, HDF5, BLAS versions that wrote it
     char program_version[32];
+    bool has_threshold;   ///< thresholds of jumprelu are there
     bool has_optimizer;   ///< moments and counters are there
     bool has_average;     ///< EMA is there
     char *config;         ///< the resolved YAML
@@ -47,6 +48,13 @@ orth_status orth_checkpoint_write(const char *run_dir, const orth_sae *sae,
                                   const orth_checkpoint_info *info, bool verify, int64_t keep);
 
 /**
+ * Write `path` as such a file, whole or not at all, verified; what was there is replaced. Nothing
+ * else is touched. Collective over the grid's world; agreed. Errors as of orth_checkpoint_write.
+ */
+orth_status orth_checkpoint_write_file(const char *path, const orth_sae *sae,
+                                       const orth_checkpoint_info *info);
+
+/**
  * Make a warning of a failure that the run survives, such as a checkpoint that could not be
  * written:
  * "<what>: <the error of the lowest rank that has one>", and forget it on all ranks. Collective;
@@ -65,6 +73,10 @@ void orth_checkpoint_info_free(orth_checkpoint_info *info);
  * A sae without moments reads the weights alone. Collective over the grid's world; agreed.
  * ORTH_ERR_CORRUPT names the dataset and the row or block whose checksum fails. */
 orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
+
+/** Read the averaged weights (/ema) into the weights of a sae that was read from that file, divided
+ * by 1 - m^step, m = recipe.ema. Collective over the grid's world; agreed. ORTH_ERR_CORRUPT. */
+orth_status orth_checkpoint_read_average(const char *path, orth_sae *sae);
 
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
 orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);

@@ -1,22 +1,26 @@
 #ifndef ORTHANT_RUN_MODEL_SOURCE_H
 #define ORTHANT_RUN_MODEL_SOURCE_H
 
+#include <orthant/foreign/sae_folder.h>
 #include <orthant/run/checkpoint.h>
 #include <orthant/run/config.h>
 
-/** What a MODEL argument of the command line stands for: a checkpoint, and how it was trained. */
+/** What a MODEL argument of the command line stands for: a checkpoint, and how it was trained; or a
+ * folder of another tool. */
 typedef struct orth_model_source {
-    char *path; ///< of the checkpoint
+    char *path;              ///< of the checkpoint, or of the folder
+    orth_sae_folder *folder; ///< open; NULL: a checkpoint
     orth_checkpoint_info info;
     orth_config config; ///< the checkpoint's, with the overrides; sizes resolved, the grid not kept
 } orth_model_source;
 
 /**
- * Find the model: a checkpoint file, or a run directory, of which the newest checkpoint that
- * verifies. `overrides` ("key=value") change the configuration that the checkpoint holds. A path
- * that does not exist, a run without checkpoints and an exported folder are ORTH_ERR_USAGE; a file
- * that is damaged or no checkpoint is ORTH_ERR_CORRUPT. Collective over `comm`; agreed. End with
- * orth_model_close.
+ * Find the model: a checkpoint file, a run directory, of which the newest checkpoint that verifies,
+ * or what another tool wrote (foreign/sae_folder.h), with step 0 and no optimizer state.
+ * `overrides` ("key=value") change the configuration that the checkpoint holds; a folder's has its
+ * selection, k, sizes and normalisation, and defaults. A path that does not exist and a run without
+ * checkpoints are ORTH_ERR_USAGE; what is damaged or no model is ORTH_ERR_CORRUPT. Collective over
+ * `comm`; agreed. End with orth_model_close.
  */
 orth_status orth_model_open(const char *model, const char *const *overrides, int64_t n_override,
                             MPI_Comm comm, orth_model_source *out);

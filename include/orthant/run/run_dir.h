@@ -1,14 +1,10 @@
 #ifndef ORTHANT_RUN_RUN_DIR_H
 #define ORTHANT_RUN_RUN_DIR_H
 
-#include <orthant/base/status.h>
+#include <orthant/base/path.h>
 
 #include <mpi.h>
 #include <stdio.h>
-
-/** A path made by a printf format, of any length, owned by the caller (free). Not collective. */
-orth_status orth_path_format(char **out, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /** Whether `run_dir` is a folder where files can be written, or one can be made there: asked before
  * data is read, and leaves nothing behind. Collective over `comm`; agreed. ORTH_ERR_STORAGE. */
@@ -31,8 +27,5 @@ orth_status orth_run_dir_write(const char *run_dir, const char *name, const char
 /** Open `<run_dir>/orthant.log` for appending. Not collective: rank 0 calls it and hands the file
  * to orth_log_file; the caller closes it. ORTH_ERR_STORAGE. */
 orth_status orth_run_dir_open_log(const char *run_dir, FILE **out);
-
-/** Make the entries of a folder durable (fsync of the folder). Not collective. ORTH_ERR_STORAGE. */
-orth_status orth_folder_sync(const char *folder);
 
 #endif

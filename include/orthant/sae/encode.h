@@ -46,11 +46,11 @@ typedef struct orth_encoder {
 /**
  * The screening for a selection of `k` of `n_latent` latents per token by sae->encode, NULL for
  * fp32: a function of the configuration, the sizes and the instruction set, never of a timing.
- * fp32: never. bf16, int8: where latents are 16 times as many as are selected, the selection is not
- * topafa and a row is no longer than the precision allows (int8 gives way to bf16, that to fp32).
- * auto: int8 where the instruction set multiplies bytes (orth_screen.faster), 128 <= d_model <=
- * 2048 and latents are 64 times and d_model / 8 times as many as are selected, so that few are left
- * to its second stage; else bf16 where the set has it and d_model >= 64; else fp32.
+ * fp32: never. bf16, int8: where latents are 16 times as many as are selected, the selection has a
+ * k and a row is no longer than the precision allows (int8 gives way to bf16, that to fp32). auto:
+ * int8 where the instruction set multiplies bytes (orth_screen.faster), 128 <= d_model <= 2048 and
+ * latents are 64 times and d_model / 8 times as many as are selected, so that few are left to its
+ * second stage; else bf16 where the set has it and d_model >= 64; else fp32.
  */
 const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind kind, int64_t k,
                                       int64_t n_latent);

@@ -29,6 +29,7 @@ typedef struct orth_sae {
     orth_params moment1;        ///< Adam's m; NULL pointers in a model that is only evaluated
     orth_params moment2;        ///< Adam's v
     orth_params average;        ///< EMA, uncorrected; NULL pointers when recipe.ema is 0
+    float *threshold;           ///< (n_own) of jumprelu, none negative; NULL for the others
     int64_t *steps_since_fired; ///< (n_own)
     int64_t step;               ///< optimizer updates done
     double mse_scale;           ///< factor of the reconstruction term, 1 unless mse_scaled

@@ -9,11 +9,18 @@
  * The names of the choices are the configuration's; each array ends in NULL and is in enum order.
  */
 typedef enum orth_selection_kind {
-    ORTH_SELECT_TOPK,     ///< k largest per token (Gao et al. 2024, section 2.3)
-    ORTH_SELECT_TOPAFA,   ///< as many as match the input norm (Lee et al. 2025, section 5)
-    ORTH_SELECT_BATCHTOPK ///< k B largest of the global batch
+    ORTH_SELECT_TOPK,      ///< k largest per token (Gao et al. 2024, section 2.3)
+    ORTH_SELECT_TOPAFA,    ///< as many as match the input norm (Lee et al. 2025, section 5)
+    ORTH_SELECT_BATCHTOPK, ///< k B largest of the global batch
+    ORTH_SELECT_JUMPRELU   ///< all above a threshold of their own (Rajamanoharan et al. 2024)
 } orth_selection_kind;
 extern const char *const orth_selection_names[];
+
+/** Whether model.k means something to the selection. */
+bool orth_selection_uses_k(orth_selection_kind kind);
+
+/** Whether the selection can be trained; jumprelu's thresholds only come with a model. */
+bool orth_selection_trains(orth_selection_kind kind);
 
 typedef enum orth_afa_target {
     ORTH_TARGET_CENTRED, ///< t = |x - b_dec| (the authors' code)

@@ -40,6 +40,8 @@ typedef struct orth_selection_ops {
     /** Drop keys of one token of the block that cannot be selected. Local, called by any thread;
      * NULL: everything positive is kept until the block closes. */
     void (*prune)(orth_selection *selection, int64_t slot, uint64_t *scratch);
+    /** A value that everything selected on this rank exceeds; NULL: 0. Local. */
+    float (*floor)(const orth_selection *selection);
     /** Whether the coming block may be screened (sae/encode.h), and how many positive values of a
      * token can be selected at most; *k = 0: no number is known, only the floor counts. NULL:
      * never. */
@@ -74,6 +76,7 @@ struct orth_selection {
     const orth_batch *batch;    ///< of the step under way
     const double *target;       ///< topafa: t of each token of the group
     const double *decoder_norm; ///< topafa: |W_dec,i| of each own latent
+    const float *threshold;     ///< jumprelu: of each own latent, none negative
     orth_candidates candidates;
     void *own_state; ///< of the operations
 };
@@ -92,5 +95,6 @@ orth_status orth_selection_append(const orth_selection *selection, orth_code *co
 extern const orth_selection_ops orth_selection_topk;
 extern const orth_selection_ops orth_selection_topafa;
 extern const orth_selection_ops orth_selection_batchtopk;
+extern const orth_selection_ops orth_selection_jumprelu;
 
 #endif

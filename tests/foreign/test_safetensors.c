@@ -2,7 +2,8 @@
  * ranks: 1 3 */
 #include "check_mpi.h"
 
-#include <orthant/io/safetensors.h>
+#include <orthant/foreign/safetensors.h>
+#include <orthant/foreign/tensor_file.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ static const char GOOD[] =
 
 static void check_good(const orth_safetensors *file, int64_t data_begin)
 {
+    ck_assert_ptr_nonnull(file->metadata);
     ck_assert_int_eq(file->count, 4);
     const orth_tensor *w = orth_safetensors_find(file, "W_enc");
     ck_assert_ptr_eq(w, &file->tensors[0]);
@@ -180,11 +182,11 @@ static const char *put_file(const char *name, const image *file)
 static bool refused_with(const char *path, orth_status wanted, const char *error)
 {
     int rank;
-    orth_safetensors file = {0};
+    orth_tensor_file *file = NULL;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    orth_status status = orth_safetensors_open(path, MPI_COMM_WORLD, &file);
-    bool right = status == wanted && !file.tensors &&
-                 (rank != 0 || strstr(orth_error_text(), error) != NULL);
+    orth_status status = orth_tensor_file_open(path, ORTH_ERR_CORRUPT, MPI_COMM_WORLD, &file);
+    bool right =
+        status == wanted && !file && (rank != 0 || strstr(orth_error_text(), error) != NULL);
     orth_error_clear();
     return right;
 }
@@ -192,16 +194,21 @@ static bool refused_with(const char *path, orth_status wanted, const char *error
 START_TEST(on_all_ranks)
 {
     image good = image_of(GOOD, 40);
-    orth_safetensors file = {0};
-    ck_agree(orth_safetensors_open(put_file("good", &good), MPI_COMM_WORLD, &file) == ORTH_OK);
-    check_good(&file, 8 + (int64_t)strlen(GOOD));
-    orth_safetensors_free(&file);
+    orth_tensor_file *file = NULL;
+    ck_agree(orth_tensor_file_open(put_file("good", &good), ORTH_ERR_CORRUPT, MPI_COMM_WORLD,
+                                   &file) == ORTH_OK);
+    ck_assert_int_eq(orth_tensor_file_format(file), ORTH_FORMAT_SAFETENSORS);
+    ck_assert_int_eq(orth_tensor_file_count(file), 5);
+    ck_assert_str_eq(orth_tensor_file_find(file, "__metadata__/format")->text, "pt");
+    ck_assert_int_eq(orth_tensor_file_find(file, "W_enc")->count, 12);
+    orth_tensor_file_close(file);
     good.length -= 1;
     ck_agree(refused_with(put_file("cut", &good), ORTH_ERR_CORRUPT, "36 to 40 are not within"));
     good.length = 100;
     ck_agree(refused_with(put_file("cut", &good), ORTH_ERR_CORRUPT, "in a file of 100: cut off"));
     good.length = 0;
-    ck_agree(refused_with(put_file("empty", &good), ORTH_ERR_CORRUPT, "0 bytes are too short"));
+    ck_agree(
+        refused_with(put_file("empty", &good), ORTH_ERR_CORRUPT, "is neither safetensors nor "));
     ck_agree(refused_with("/nowhere/m", ORTH_ERR_USAGE, "/nowhere/m: cannot be opened: "));
     ck_agree(refused_with(orth_check_folder(), ORTH_ERR_USAGE, ": is no plain file"));
 }

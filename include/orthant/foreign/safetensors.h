@@ -1,9 +1,9 @@
-#ifndef ORTHANT_IO_SAFETENSORS_H
-#define ORTHANT_IO_SAFETENSORS_H
+#ifndef ORTHANT_FOREIGN_SAFETENSORS_H
+#define ORTHANT_FOREIGN_SAFETENSORS_H
 
 #include <orthant/base/status.h>
+#include <orthant/foreign/tensor_type.h>
 
-#include <mpi.h>
 #include <stdint.h>
 
 /**
@@ -11,30 +11,9 @@
  * (little-endian), the header (a JSON object: name -> dtype, shape, data_offsets), then the
  * tensors, row-major and little-endian, one after another without holes. Nothing of the file is
  * believed: every tensor of an accepted file lies inside it, has the bytes that its type and shape
- * ask for, and shares none with another.
+ * ask for, and shares none with another. (Files are read through tensor_file.h.)
  */
-typedef enum orth_tensor_type {
-    ORTH_TENSOR_BOOL,
-    ORTH_TENSOR_U8,
-    ORTH_TENSOR_I8,
-    ORTH_TENSOR_F8_E5M2,
-    ORTH_TENSOR_F8_E4M3,
-    ORTH_TENSOR_I16,
-    ORTH_TENSOR_U16,
-    ORTH_TENSOR_F16,
-    ORTH_TENSOR_BF16,
-    ORTH_TENSOR_I32,
-    ORTH_TENSOR_U32,
-    ORTH_TENSOR_F32,
-    ORTH_TENSOR_F64,
-    ORTH_TENSOR_I64,
-    ORTH_TENSOR_U64
-} orth_tensor_type;
-
-enum {
-    ORTH_TENSOR_RANK_MOST = 8,
-    ORTH_SAFETENSORS_HEADER_MOST = 100000000 ///< bytes; the bound of the format's own library
-};
+enum { ORTH_SAFETENSORS_HEADER_MOST = 100000000 }; ///< bytes; the bound of the format's own library
 
 /** One tensor. */
 typedef struct orth_tensor {
@@ -49,13 +28,8 @@ typedef struct orth_tensor {
 typedef struct orth_safetensors {
     orth_tensor *tensors;
     int64_t count;
+    struct json_t *metadata; ///< an object of texts (jansson); NULL: none
 } orth_safetensors;
-
-/** "F32", "BF16", ..., as the header spells it. */
-const char *orth_tensor_type_name(orth_tensor_type type);
-
-/** Bytes of an element. */
-int64_t orth_tensor_type_size(orth_tensor_type type);
 
 /**
  * Read the table of contents from the first `length` bytes of a file of `file_bytes` bytes, which
@@ -67,10 +41,6 @@ int64_t orth_tensor_type_size(orth_tensor_type type);
  */
 orth_status orth_safetensors_parse(const char *bytes, int64_t length, int64_t file_bytes,
                                    const char *path, orth_safetensors *out);
-
-/** Read the table of contents of a file: rank 0 reads, every rank gets it. ORTH_ERR_USAGE when
- * there is no such file, else as orth_safetensors_parse. Collective over `comm`; agreed. */
-orth_status orth_safetensors_open(const char *path, MPI_Comm comm, orth_safetensors *out);
 
 /** The tensor of that name, NULL when there is none. */
 const orth_tensor *orth_safetensors_find(const orth_safetensors *file, const char *name);

@@ -1,48 +1,20 @@
-#include <orthant/io/safetensors.h>
+#include <orthant/foreign/safetensors.h>
+
+#include "tensor_parts.h"
 
 #include <orthant/base/memory.h>
-#include <orthant/par/agree.h>
-#include <orthant/par/collective.h>
+#include <orthant/base/path.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { PREFIX = 8 }; /* bytes before the header */
 
 /* What to do about any of these files. */
-#define AGAIN "download or export it again"
-
-static const struct {
-    const char *name;
-    int64_t size;
-} types[] = {
-    [ORTH_TENSOR_BOOL] = {"BOOL", 1},       [ORTH_TENSOR_U8] = {"U8", 1},
-    [ORTH_TENSOR_I8] = {"I8", 1},           [ORTH_TENSOR_F8_E5M2] = {"F8_E5M2", 1},
-    [ORTH_TENSOR_F8_E4M3] = {"F8_E4M3", 1}, [ORTH_TENSOR_I16] = {"I16", 2},
-    [ORTH_TENSOR_U16] = {"U16", 2},         [ORTH_TENSOR_F16] = {"F16", 2},
-    [ORTH_TENSOR_BF16] = {"BF16", 2},       [ORTH_TENSOR_I32] = {"I32", 4},
-    [ORTH_TENSOR_U32] = {"U32", 4},         [ORTH_TENSOR_F32] = {"F32", 4},
-    [ORTH_TENSOR_F64] = {"F64", 8},         [ORTH_TENSOR_I64] = {"I64", 8},
-    [ORTH_TENSOR_U64] = {"U64", 8},
-};
-enum { TYPES = sizeof types / sizeof *types };
-
-const char *orth_tensor_type_name(orth_tensor_type type)
-{
-    return types[type].name;
-}
-
-int64_t orth_tensor_type_size(orth_tensor_type type)
-{
-    return types[type].size;
-}
+#define AGAIN ORTH_AGAIN
 
 /* ---- the header's length ---- */
 
@@ -89,8 +61,8 @@ static orth_status read_type(const header *h, const json_t *entry, orth_tensor *
     const char *name = json_string_value(json_object_get(entry, "dtype"));
     if (!name)
         return bad_tensor(h, tensor->name, "dtype is missing or no text");
-    for (int i = 0; i < TYPES; i++)
-        if (strcmp(types[i].name, name) == 0) {
+    for (int i = 0; i < ORTH_TENSOR_TYPES; i++)
+        if (strcmp(orth_tensor_type_name((orth_tensor_type)i), name) == 0) {
             tensor->type = (orth_tensor_type)i;
             return ORTH_OK;
         }
@@ -109,7 +81,7 @@ static orth_status read_shape(const header *h, const json_t *entry, orth_tensor 
     if (json_array_size(shape) > ORTH_TENSOR_RANK_MOST)
         return bad_tensor(h, tensor->name, "shape has more than 8 dimensions");
     tensor->rank = (int)json_array_size(shape);
-    *bytes = types[tensor->type].size;
+    *bytes = orth_tensor_type_size(tensor->type);
     for (int i = 0; i < ORTH_TENSOR_RANK_MOST; i++) {
         tensor->shape[i] = 1;
         if (i >= tensor->rank)
@@ -219,10 +191,12 @@ static orth_status read_table(const header *h, json_t *object, orth_safetensors 
     ORTH_TRY(ORTH_ALLOCATE((int64_t)json_object_size(object), "table of tensors", &out->tensors));
     json_object_foreach(object, name, entry)
     {
-        if (strcmp(name, METADATA) == 0)
+        if (strcmp(name, METADATA) == 0) {
             ORTH_TRY(check_metadata(h, entry));
-        else
+            out->metadata = json_incref(entry);
+        } else {
             ORTH_TRY(read_tensor(h, name, entry, &out->tensors[out->count++]));
+        }
     }
     if (out->count > 0)
         qsort(out->tensors, (size_t)out->count, sizeof *out->tensors, by_place);
@@ -261,6 +235,7 @@ void orth_safetensors_free(orth_safetensors *file)
     for (int64_t i = 0; i < file->count; i++)
         free(file->tensors[i].name);
     orth_free(file->tensors);
+    json_decref(file->metadata);
     *file = (orth_safetensors){0};
 }
 
@@ -274,85 +249,47 @@ const orth_tensor *orth_safetensors_find(const orth_safetensors *file, const cha
 
 /* ---- from a file ---- */
 
-/** The beginning of a file: its length and its header. */
-typedef struct beginning {
-    char *bytes; /* owned (orth_free) */
-    int64_t length;
-    int64_t file_bytes;
-} beginning;
-
-static orth_status read_bytes(int fd, const char *path, int64_t begin, int64_t end, char *out)
+/* What orth_safetensors_table adds of a file whose beginning was read. */
+static orth_status add_all(const orth_safetensors *file, orth_table *out)
 {
-    for (int64_t at = begin; at < end;) {
-        ssize_t got = pread(fd, out + at, (size_t)(end - at), (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return orth_fail(ORTH_ERR_CORRUPT, "%.1000s: cannot be read: %s; check the storage",
-                             path, got < 0 ? strerror(errno) : "it became shorter");
-        at += got;
+    for (int64_t i = 0; i < file->count; i++) {
+        const orth_tensor *tensor = &file->tensors[i];
+        orth_record record = {
+            .entry = {.kind = ORTH_ENTRY_TENSOR, .type = tensor->type, .rank = tensor->rank},
+            .place = {.member = -1, .offset = tensor->begin}};
+        memcpy(record.entry.shape, tensor->shape, sizeof tensor->shape);
+        orth_shape_strides(tensor->rank, tensor->shape, record.place.stride);
+        ORTH_TRY(orth_table_add(out, tensor->name, NULL, &record));
+    }
+    const char *key;
+    json_t *value;
+    json_object_foreach(file->metadata, key, value)
+    {
+        char *name = NULL;
+        orth_record record = {.entry.kind = ORTH_ENTRY_TEXT};
+        ORTH_TRY(orth_path_format(&name, "%s/%s", METADATA, key));
+        orth_status status = orth_table_add(out, name, json_string_value(value), &record);
+        free(name);
+        ORTH_TRY(status);
     }
     return ORTH_OK;
 }
 
-static orth_status read_beginning(int fd, const char *path, beginning *out)
+orth_status orth_safetensors_table(orth_source *source, orth_table *out)
 {
     unsigned char prefix[PREFIX] = {0};
-    struct stat info;
-    int64_t size = 0;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-        return orth_fail(ORTH_ERR_USAGE, "%.1000s: is no plain file; name a safetensors file",
-                         path);
-    out->file_bytes = info.st_size;
-    int64_t first = info.st_size < PREFIX ? info.st_size : PREFIX;
-    ORTH_TRY(read_bytes(fd, path, 0, first, (char *)prefix));
-    ORTH_TRY(header_length(prefix, first, info.st_size, path, &size));
-    out->length = PREFIX + size;
-    ORTH_TRY(ORTH_ALLOCATE(out->length, "header of a safetensors file", &out->bytes));
-    return read_bytes(fd, path, 0, out->length, out->bytes);
-}
-
-static orth_status open_and_read(const char *path, beginning *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return orth_fail(ORTH_ERR_USAGE, "%.1000s: cannot be opened: %s; check the path", path,
-                         strerror(errno));
-    orth_status status = read_beginning(fd, path, out);
-    close(fd);
-    return status;
-}
-
-/* What rank 0 read, on every rank. */
-static orth_status share(beginning *b, int rank, MPI_Comm comm)
-{
-    int64_t sizes[2] = {b->length, b->file_bytes};
-    ORTH_TRY(orth_broadcast(sizes, 2, MPI_INT64_T, 0, comm));
-    b->length = sizes[0];
-    b->file_bytes = sizes[1];
-    orth_status status = ORTH_OK;
-    if (rank != 0)
-        status = ORTH_ALLOCATE(b->length, "header of a safetensors file", &b->bytes);
-    ORTH_TRY(orth_agree(comm, status));
-    return orth_broadcast(b->bytes, b->length, MPI_CHAR, 0, comm);
-}
-
-orth_status orth_safetensors_open(const char *path, MPI_Comm comm, orth_safetensors *out)
-{
-    int rank;
-    beginning b = {0};
-    orth_safetensors table = {0};
-    ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    orth_status status = orth_agree(comm, rank == 0 ? open_and_read(path, &b) : ORTH_OK);
+    int64_t size = 0, first = source->bytes < PREFIX ? source->bytes : PREFIX;
+    char *bytes = NULL;
+    orth_safetensors file = {0};
+    ORTH_TRY(orth_source_read(source, -1, 0, first, prefix));
+    ORTH_TRY(header_length(prefix, first, source->bytes, source->path, &size));
+    ORTH_TRY(ORTH_ALLOCATE(PREFIX + size, "header of a safetensors file", &bytes));
+    orth_status status = orth_source_read(source, -1, 0, PREFIX + size, bytes);
     if (status == ORTH_OK)
-        status = share(&b, rank, comm);
+        status = orth_safetensors_parse(bytes, PREFIX + size, source->bytes, source->path, &file);
     if (status == ORTH_OK)
-        status = orth_safetensors_parse(b.bytes, b.length, b.file_bytes, path, &table);
-    orth_free(b.bytes);
-    status = orth_agree(comm, status);
-    if (status == ORTH_OK)
-        *out = table;
-    else
-        orth_safetensors_free(&table);
+        status = add_all(&file, out);
+    orth_safetensors_free(&file);
+    orth_free(bytes);
     return status;
 }

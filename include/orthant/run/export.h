@@ -1,0 +1,27 @@
+#ifndef ORTHANT_RUN_EXPORT_H
+#define ORTHANT_RUN_EXPORT_H
+
+#include <orthant/run/model_source.h>
+
+#include <stdio.h>
+
+/** What `orthant export` is asked for. */
+typedef struct orth_export_options {
+    const char *tool;         ///< of orth_sae_folder_tools
+    const char *folder;       ///< to be made
+    bool average;             ///< the averaged weights, divided by 1 - m^step
+    const char *const *files; ///< activations to measure on
+    int64_t n_file;           ///< 0: the run's own, where something must be measured
+    int64_t batch;            ///< rows of a batch; 0: the model's train.batch
+} orth_export_options;
+
+/**
+ * Write a model for another tool. A selection that the tool lacks becomes thresholds that are
+ * measured on data (run/calibrate.h), and `out` (rank 0; NULL on the others) is told what that
+ * loses in figures: L0, mse and fvu of both. With data the folder also gets firing rates.
+ * Collective over `comm`; agreed.
+ */
+orth_status orth_export(const char *model, const char *const *overrides, int64_t n_override,
+                        const orth_export_options *options, MPI_Comm comm, FILE *out);
+
+#endif

@@ -1,0 +1,22 @@
+#ifndef ORTHANT_RUN_JSON_VALUE_H
+#define ORTHANT_RUN_JSON_VALUE_H
+
+#include <orthant/eval/quantile.h>
+
+#include <stdint.h>
+
+struct json_t;
+
+/** Parts of a result as JSON (jansson); what is not finite becomes null. The objects belong to the
+ * caller, or to the object that they are set in. Local. */
+
+struct json_t *orth_json_number(double value);
+struct json_t *orth_json_numbers(const double *values, int64_t count);
+
+/** {"edges": [bins + 1], "counts": [bins]} */
+struct json_t *orth_json_histogram(const orth_histogram *histogram);
+
+void orth_json_set_number(struct json_t *object, const char *name, double value);
+void orth_json_set_integer(struct json_t *object, const char *name, int64_t value);
+
+#endif

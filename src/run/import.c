@@ -1,0 +1,53 @@
+#include <orthant/run/import.h>
+
+#include <orthant/base/log.h>
+#include <orthant/kern/threads.h>
+#include <orthant/par/agree.h>
+#include <orthant/run/model_source.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Memory for a model that is read for a moment does not ask for a grid of its own. */
+enum { ANY_BATCH = 4096 };
+
+static orth_status write_checkpoint(const orth_model_source *source, const orth_sae *sae,
+                                    const char *file)
+{
+    orth_checkpoint_info info = source->info;
+    char *config = NULL;
+    ORTH_TRY(orth_agree(sae->grid->world, orth_config_text(&source->config, &config)));
+    info.config = config;
+    info.threads = orth_threads_count();
+    snprintf(info.program_version, sizeof info.program_version, "%s", ORTH_VERSION);
+    orth_status status = orth_checkpoint_write_file(file, sae, &info);
+    free(config);
+    return status;
+}
+
+static orth_status read_and_write(const orth_model_source *source, const char *file, MPI_Comm comm)
+{
+    orth_grid grid = {0};
+    orth_sae sae = {0};
+    ORTH_TRY(orth_model_grid(source, ANY_BATCH, comm, &grid));
+    orth_status status = orth_model_load(source, &grid, &sae);
+    if (status == ORTH_OK)
+        status = write_checkpoint(source, &sae, file);
+    if (status == ORTH_OK)
+        orth_log_info("%s: %lld latents of %lld values, selection %s, from %s", file,
+                      (long long)sae.recipe.n_latent, (long long)sae.d_model,
+                      orth_selection_names[sae.recipe.selection], source->path);
+    orth_sae_free(&sae);
+    orth_grid_free(&grid);
+    return status;
+}
+
+orth_status orth_import(const char *folder, const char *const *overrides, int64_t n_override,
+                        const char *file, MPI_Comm comm)
+{
+    orth_model_source source = {0};
+    ORTH_TRY(orth_model_open(folder, overrides, n_override, comm, &source));
+    orth_status status = read_and_write(&source, file, comm);
+    orth_model_close(&source);
+    return status;
+}

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""`orthant compare` against numpy: mean max cosine similarity of two dictionaries, both ways, on
+several numbers of ranks.
+timeout: 300"""
+import json
+import os
+import shutil
+import tempfile
+import unittest
+
+import numpy as np
+
+import dictionaries
+import support
+
+D = 19
+
+
+class Compare(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="orthant-compare-", dir=support.fast_folder())
+        random = np.random.default_rng(1)
+        cls.A = random.normal(size=(301, D)).astype("f4")
+        cls.encoder = random.normal(size=(301, D)).astype("f4")
+        cls.B = random.normal(size=(14, D)).astype("f4")
+        cls.B[3] = 0
+        cls.order = random.permutation(len(cls.A))
+        signs = np.where(np.arange(len(cls.A)) % 3 == 0, -1, 1)[:, None]
+        scales = random.uniform(0.5, 2, size=(len(cls.A), 1))
+        cls.dictionaries = {
+            "a": (cls.A, cls.encoder), "b": (cls.B, cls.B),
+            "permuted": ((cls.A * scales)[cls.order], cls.encoder[cls.order]),
+            "flipped": (cls.A * signs, cls.A),
+            # more than one block of rows that travels on two ranks
+            "large": (random.normal(size=(2411, D)) + 0.2, None)}
+        cls.models = {name: dictionaries.make_model(cls.folder, name, *weights)
+                      for name, weights in cls.dictionaries.items()}
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def compare(self, a, b, *arguments, ranks=1):
+        path = os.path.join(self.folder, "figures.json")
+        done = support.run(["compare", self.models[a], self.models[b], *arguments, "--json", path],
+                           ranks)
+        self.assertEqual(done.code, 0, done.stderr)
+        with open(path) as file:
+            return json.load(file), done
+
+    def check_way(self, found, cosines):
+        best = cosines.max(1)
+        self.assertEqual(found["n_latent"], len(best))
+        for name, value in (("mean", best.mean()), ("min", best.min()), ("max", best.max()),
+                            *((f"p{q}", np.percentile(best, q)) for q in (5, 25, 50, 75, 95))):
+            np.testing.assert_allclose(found[name], value, rtol=1e-7, atol=1e-7, err_msg=name)
+        self.assertEqual(found["above_0.7"], (best > 0.7).sum())
+        self.assertEqual(found["above_0.9"], (best > 0.9).sum())
+        counts, _ = np.histogram(np.clip(best, -1, 1), found["histogram"]["edges"])
+        self.assertLessEqual(np.abs(counts - found["histogram"]["counts"]).sum(), 2)
+        self.assertEqual(sum(found["histogram"]["counts"]), len(best))
+
+    def check(self, figures, part, A, B):
+        cosines = dictionaries.cosines(A, B)
+        self.check_way(figures[part]["a_to_b"], cosines)
+        self.check_way(figures[part]["b_to_a"], cosines.T)
+
+    def test_sizes(self):
+        for ranks in (1, 2, 3, 4):
+            figures, done = self.compare("a", "b", ranks=ranks)
+            self.check(figures, "decoder", self.A, self.B)
+            self.assertNotIn("encoder", figures)
+            self.assertIn("MMCS", done.stdout)
+            self.assertEqual((figures["a"]["n_latent"], figures["b"]["n_latent"]), (301, 14))
+            figures, _ = self.compare("large", "a", ranks=ranks)
+            self.check(figures, "decoder", self.dictionaries["large"][0], self.A)
+
+    def test_grids_agree(self):
+        reference, _ = self.compare("b", "large")
+        for groups, shards in ((1, 3), (3, 1), (2, 2)):
+            figures, _ = self.compare("b", "large", "--set", f"grid.n_group={groups}",
+                                      f"grid.n_shard={shards}", ranks=groups * shards)
+            for way in ("a_to_b", "b_to_a"):
+                for name in ("mean", "min", "max", "p5", "p50", "p95", "above_0.7", "histogram"):
+                    found, wanted = (one["decoder"][way][name] for one in (figures, reference))
+                    if name == "histogram":
+                        self.assertEqual(found, wanted)
+                    else:
+                        self.assertAlmostEqual(found, wanted, delta=1e-12)
+
+    def test_itself(self):
+        for ranks in (1, 3):
+            for a, b in (("a", "a"), ("a", "permuted")):
+                figures, _ = self.compare(a, b, "--encoder", ranks=ranks)
+                for part in ("decoder", "encoder"):
+                    for way in ("a_to_b", "b_to_a"):
+                        found = figures[part][way]
+                        for name in ("mean", "min", "max", "p5"):
+                            self.assertAlmostEqual(found[name], 1, delta=1e-6)
+                        self.assertEqual(found["above_0.9"], 301)
+        figures, _ = self.compare("a", "a")
+        self.assertAlmostEqual(figures["decoder"]["a_to_b"]["mean"], 1, delta=1e-14)
+
+    def test_flipped(self):
+        """A latent and its opposite are different ones."""
+        for ranks in (1, 2):
+            figures, _ = self.compare("a", "flipped", "--encoder", ranks=ranks)
+            self.check(figures, "decoder", self.A, self.dictionaries["flipped"][0])
+            self.check(figures, "encoder", self.encoder, self.A)
+            self.assertEqual(figures["decoder"]["a_to_b"]["above_0.9"], 200)
+
+    def test_data(self):
+        data = support.write_activations(os.path.join(self.folder, "data.h5"),
+                                         support.tokens(150, D, seed=7))
+        figures, done = self.compare("a", "b", "--data", data, ranks=2)
+        for side in ("a", "b"):
+            path = os.path.join(self.folder, "eval.json")
+            evaluated = support.run(["eval", self.models[side], "--data", data, "--json", path])
+            self.assertEqual(evaluated.code, 0, evaluated.stderr)
+            with open(path) as file:
+                quality = json.load(file)
+            for name in ("mse", "fvu", "nmse", "cosine"):
+                np.testing.assert_allclose(figures[side]["eval"][name], quality[name], rtol=1e-6)
+            self.assertEqual(figures[side]["eval"]["dead"], quality["dead"])
+        self.assertIn("fvu", done.stdout)
+
+    def refuse(self, code, text, *arguments, ranks=1):
+        done = support.run(["compare", *arguments], ranks)
+        self.assertEqual(done.code, code, done.stderr)
+        self.assertEqual(len(done.errors), 1, done.stderr)
+        self.assertIn(text, done.errors[0])
+
+    def test_refusals(self):
+        wide = dictionaries.make_model(self.folder, "wide", np.eye(31, 23))
+        for ranks in (1, 3):
+            for code, text, *arguments in (
+                    (2, "d_model 19", self.models["a"], wide),
+                    (2, "there is no such model", self.models["a"],
+                     os.path.join(self.folder, "absent")),
+                    (2, "compare", self.models["a"]),
+                    (4, "no-such", self.models["a"], self.models["b"], "--json",
+                     os.path.join(self.folder, "no-such", "out.json")),
+                    (3, "absent.h5", self.models["a"], self.models["b"], "--data",
+                     os.path.join(self.folder, "absent.h5"))):
+                self.refuse(code, text, *arguments, ranks=ranks)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,49 @@
+# labels: long
+# timeout: 600
+"""The memory of an evaluation, latents included, does not depend on the number of tokens: one small
+file, listed many times, is a table of millions."""
+import os
+import subprocess
+import sys
+import unittest
+
+import support
+
+WIDTH, LATENTS, ROWS = 16, 64, 50_000
+# Runs a command and prints its peak resident bytes.
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+sys.exit(code)
+"""
+
+
+@unittest.skipIf(float(os.environ.get("ORTHANT_TEST_PATIENCE", "1")) > 1,
+                 "an instrumented build needs more memory")
+class EvaluationMemory(support.Case):
+    def peak(self, *arguments):
+        done = subprocess.run([sys.executable, "-c", MEASURE, support.ORTHANT, *arguments],
+                              env={**os.environ, **support.ENVIRONMENT, "OMP_NUM_THREADS": "1"},
+                              capture_output=True, text=True, timeout=500, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return int(done.stdout)
+
+    def test_flat(self):
+        data = support.write_activations(self.path("a.h5"),
+                                         support.tokens(ROWS, WIDTH).astype("f2"))
+        config = self.write_config(run__dir=self.path("run"), run__steps=20, data__files=data,
+                                   model__n_latent=LATENTS, model__k=4, train__batch=4096)
+        self.assertEqual(support.run(["train", config, "--quiet"]).code, 0)
+        peaks = [self.peak("eval", self.path("run"), "--data", *[data] * times, "--json",
+                           self.path("out.json"), "--latents", self.path("latents.json"))
+                 for times in (1, 8, 80)]
+        print("50 thousand, 400 thousand and 4 million tokens:",
+              ", ".join(f"{peak / 2**20:.1f} MiB" for peak in peaks))
+        # Quantiles: 8 bytes a token until there are 2^20, then bins; 8 MiB either way.
+        self.assertLess(peaks[2], peaks[0] + (12 << 20))
+        self.assertLess(peaks[2], peaks[1] + (8 << 20))
+
+
+if __name__ == "__main__":
+    unittest.main()
