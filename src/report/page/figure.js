@@ -50,8 +50,7 @@ function logTick(value, index, ticks) {
 
 function plain(value) {
   const size = Math.abs(value);
-  if (value !== 0 && (size < 1e-3 || size >= 1e5))
-    return value.toExponential().replace('e-', 'e−').replace('e+', 'e');
+  if (value !== 0 && (size < 1e-3 || size >= 1e5)) return exponential(value);
   return value.toLocaleString('en', {maximumSignificantDigits: 6}).replace('-', '−');
 }
 
@@ -72,6 +71,7 @@ function legend(entries) {
  *   chart()   gives {type, data, options}; called again when the theme or the models change
  *   table()   gives [columns, rows]; made when it is first opened
  *   summary() what the chart shows, in a sentence, for those who hear the page
+ *   rows()    how many lines of labels the chart has, if it grows with them
  *   models()  those in the chart, for the legend; none: no legend
  */
 function figure(what) {
@@ -99,6 +99,7 @@ function figure(what) {
     canvas.setAttribute('aria-label', `${what.title}. ${what.summary()} The data follow as a table.`);
     if (details.open) fill();
     if (!haveCharts) return;
+    if (what.rows) frame.style.height = `${Math.max(12, 6 + 2.5 * what.rows())}rem`;
     if (chart) chart.destroy();
     chart = new Chart(canvas, what.chart());
   };
