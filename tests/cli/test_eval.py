@@ -176,7 +176,7 @@ class Evaluation(unittest.TestCase):
         data = ("--data", cli.EVAL)
         self.refuse(2, "there is no such model", os.path.join(self.folder, "absent"), *data)
         self.refuse(2, "no checkpoint yet", empty, *data)
-        self.refuse(2, "an exported folder", exported, *data)
+        self.refuse(5, "its tensors are missing", exported, *data)
         self.refuse(2, "a folder without checkpoints", self.folder, *data)
         self.refuse(2, "--data is missing", model)
         self.refuse(2, "--batch", model, *data, "--batch", "0")
