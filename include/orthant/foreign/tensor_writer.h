@@ -5,7 +5,8 @@
 
 /**
  * Writes a file of tensors that another tool reads: safetensors, PyTorch's .pt (a dictionary with
- * the names as keys, loads with torch.load(weights_only=True)), NumPy's .npy, or the elements alone (raw).
+ * the names as keys, loads with torch.load(weights_only=True)), NumPy's .npy, or the elements alone
+ * (raw).
  *
  * The entries are given first: `name`, `kind`, `type`, `rank`, `shape` of tensors, the value of
  * others; `count` is computed. In a .pt '/' in names nests dictionaries; numbers, texts and None
