@@ -40,12 +40,12 @@ typedef struct matching {
 static orth_status check_rows(const orth_sae *sae, const float *rows, const char *which)
 {
     int64_t d = sae->d_model;
-    for (int64_t i = 0; i < orth_range_size(sae->part); i++)
-        if (!orth_all_finite(rows + i * d, d))
+    for (int64_t i = sae->part.begin; i < sae->part.end; i++)
+        if (!orth_all_finite(rows + (i - sae->part.begin) * d, d))
             return orth_fail(ORTH_ERR_CORRUPT,
                              "model %s: latent %lld has weights that are NaN or infinite; use an "
                              "earlier checkpoint",
-                             which, (long long)(sae->part.begin + i));
+                             which, (long long)i);
     return ORTH_OK;
 }
 
