@@ -69,6 +69,9 @@ static orth_status choose_type(job *j)
 static orth_status choose_rows(job *j)
 {
     int64_t end = j->options->end < 0 ? j->input.rows : j->options->end;
+    if (j->input.rows == 0)
+        return orth_fail(ORTH_ERR_DATA, "%s: there are no rows to convert; check the file",
+                         j->options->inputs[0]);
     if (j->options->begin < 0 || j->options->begin >= end || end > j->input.rows)
         return orth_fail(
             ORTH_ERR_USAGE,
