@@ -29,6 +29,7 @@ typedef struct probing {
     MPI_Comm world;
     int64_t rows, batch;
     int64_t tokens; ///< of the own token group, in the whole table
+    int64_t top;    ///< best latents of a task
     orth_workspace workspace;
     orth_latent_lists lists;
     int64_t *weightless; ///< (n_weightless) tokens of the group of weight zero
@@ -79,7 +80,7 @@ static orth_status allocate_tasks(probing *p)
     ORTH_TRY(ORTH_ALLOCATE(p->chunk * p->tokens, "labels", &p->held));
     ORTH_TRY(ORTH_ALLOCATE(result->n_task, "tasks", &result->tasks));
     for (int64_t i = 0; i < result->n_task; i++)
-        ORTH_TRY(ORTH_ALLOCATE(p->options->top, "best probes", &result->tasks[i].best));
+        ORTH_TRY(ORTH_ALLOCATE(p->top, "best probes", &result->tasks[i].best));
     return ORTH_OK;
 }
 
@@ -344,9 +345,9 @@ static bool better(const orth_probe_fit *a, const orth_probe_fit *b)
 static void offer(const probing *p, orth_probe_task *task, const orth_probe_fit *fit)
 {
     int64_t at = task->n_best;
-    if (at == p->options->top && !better(fit, &task->best[at - 1]))
+    if (at == p->top && !better(fit, &task->best[at - 1]))
         return;
-    if (at < p->options->top)
+    if (at < p->top)
         task->n_best++;
     else
         at--;
@@ -415,7 +416,7 @@ static orth_status probe_block(probing *p)
 static orth_status merge_tasks(probing *p)
 {
     const orth_grid *grid = p->sae->grid;
-    int64_t top = p->options->top, *counts = NULL;
+    int64_t top = p->top, *counts = NULL;
     orth_probe_fit *all = NULL;
     orth_status status = ORTH_ALLOCATE(grid->n_shard, "counts of probes", &counts);
     if (status == ORTH_OK)
@@ -458,14 +459,15 @@ static orth_status probe_all(probing *p)
 orth_status orth_probe_latents(const orth_sae *sae, orth_dataset *dataset, orth_labels *labels,
                                const orth_probe_options *options, orth_probe_result *out)
 {
-    int64_t rows = orth_dataset_rows(dataset);
+    int64_t rows = orth_dataset_rows(dataset), n_latent = sae->recipe.n_latent;
     probing p = {.sae = sae,
                  .dataset = dataset,
                  .labels = labels,
                  .options = options,
                  .world = sae->grid->world,
                  .rows = rows,
-                 .batch = options->batch < rows ? options->batch : rows};
+                 .batch = options->batch < rows ? options->batch : rows,
+                 .top = options->top < n_latent ? options->top : n_latent};
     orth_status status = orth_agree(p.world, allocate(&p));
     if (status == ORTH_OK)
         status = orth_workspace_create(sae, p.batch, false, &p.workspace);
