@@ -1,4 +1,4 @@
-# timeout: 300
+# timeout: 600
 """`orthant report`: its figures are those of eval, its page stands alone and is harmless whatever the
 vocabulary holds, and runs that are broken, young or without data are told apart."""
 import html.parser
@@ -294,6 +294,19 @@ class Report(unittest.TestCase):
         self.assertEqual(dict(model["config"])["model.selection"], "topk")
         self.assertNotIn("training", model)
         self.assertEqual(model["evaluation"]["tokens"], 1000)
+
+    def test_folder_of_another_tool(self):
+        folder = self.path("exported")
+        done = cli.run(["export", self.runs[0], "--format", "saelens", "--out", folder])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        document, text = self.report(self.runs[0], folder, "--data", self.data)
+        self.check_page(text, document)
+        own, other = document["models"]
+        self.assertEqual(own["latents"], other["latents"])
+        self.assertEqual(dict(other["config"])["model.k"], str(cli.K))
+        self.assertNotIn("train.lr", dict(other["config"]))
+        self.assertNotIn("step", other["checkpoint"])
+        shutil.rmtree(folder)
 
     def test_broken_runs(self):
         broken = self.path("broken")
