@@ -340,6 +340,7 @@ class Report(unittest.TestCase):
         done = cli.run(["report", self.runs[0], "--data", self.data, "--out", self.data])
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertIn("would be lost", cli.errors(done)[0])
+        self.check_failure(2, ["another file"], self.runs[0], "--json", self.path("none.html"))
         with open(self.data, "rb") as file:
             self.assertEqual(file.read(), bytes_before)
 
