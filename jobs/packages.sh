@@ -45,6 +45,7 @@ test  | command slurmctld           | slurmctld                | slurm-slurmctld
 test  | command slurmd              | slurmd                   | slurm-slurmd             | slurm
 test  | command sbatch              | slurm-client             | slurm                    | slurm
 ci    | command git                 | git                      | git                      | git
+ci    | python sklearn              | python3-sklearn          | python3-scikit-learn     | py-scikit-learn
 ci    | command clang-14            | clang-14                 | clang                    | llvm
 ci    | command clang-format-14     | clang-format-14          | clang-tools-extra        | llvm
 ci    | command clang-tidy-14       | clang-tidy-14            | clang-tools-extra        | llvm
@@ -58,6 +59,7 @@ ci    | module hdf5-mpich           | libhdf5-mpich-dev        | hdf5-mpich-deve
 ci    | library scalapack-mpich     | libscalapack-mpich-dev   | scalapack-mpich-devel    | netlib-scalapack
 ci    | command chromium            | chromium                 | chromium                 | -
 ci    | command chromedriver        | chromium-driver          | chromedriver             | -
+ci    | python ensurepip            | python3-venv             | python3-pip              | py-pip
 ci    | python selenium             | python3-selenium         | python3-selenium         | py-selenium
 ci    | command debootstrap         | debootstrap              | debootstrap              | -
 '

@@ -2,7 +2,6 @@
 
 #include <orthant/app/verb.h>
 #include <orthant/par/agree.h>
-#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/dictionary_json.h>
 #include <orthant/run/evaluate.h>

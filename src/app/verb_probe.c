@@ -19,7 +19,7 @@ static const orth_option options[] = {
      "activation files or globs, one table in the listed order"},
     {"labels", ORTH_OPTION_TEXT, "FILE.h5", NULL,
      "integers [tokens] or [tokens, tasks] in the table's order: 0, 1, or negative where a token "
-     "is not labelled; text attribute task_names: names separated by commas"},
+     "is not labelled; its attribute task_names may name the tasks"},
     {"dataset", ORTH_OPTION_TEXT, "NAME", "labels", "the dataset in the file of labels"},
     {"top", ORTH_OPTION_TEXT, "N", "10", "best latents to write for each task"},
     {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures"},

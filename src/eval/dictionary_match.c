@@ -1,5 +1,7 @@
 #include <orthant/eval/dictionary_match.h>
 
+#include "alone.h"
+
 #include <orthant/base/finite.h>
 #include <orthant/base/memory.h>
 #include <orthant/kern/match.h>
@@ -169,7 +171,7 @@ static orth_status take_quantiles(const own_part *part, MPI_Comm world, orth_mat
     ORTH_TRY(orth_agree(world, status));
     for (int64_t i = 0; i < part->rows.count; i++)
         orth_values_add(&values, fmax(0.0, 1.0 + part->nearest[i].cosine));
-    status = orth_values_quantiles(&values, shares, 5, world, out->quantiles);
+    status = orth_alone(world, orth_values_quantiles(&values, shares, 5, world, out->quantiles));
     orth_values_free(&values);
     for (int q = 0; q < 5; q++)
         out->quantiles[q] -= 1.0;
@@ -192,10 +194,11 @@ static orth_status summarise(const own_part *part, MPI_Comm world, orth_match *o
         above[1] += cosine > 0.9;
         orth_histogram_add(&out->histogram, cosine);
     }
-    ORTH_TRY(orth_sum_f64(&sum, 1, world));
-    ORTH_TRY(orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, world));
-    ORTH_TRY(orth_allreduce(above, 2, MPI_INT64_T, MPI_SUM, world));
-    ORTH_TRY(orth_allreduce(out->histogram.counts, BINS, MPI_INT64_T, MPI_SUM, world));
+    ORTH_TRY(orth_alone(world, orth_sum_f64(&sum, 1, world)));
+    ORTH_TRY(orth_alone(world, orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, world)));
+    ORTH_TRY(orth_alone(world, orth_allreduce(above, 2, MPI_INT64_T, MPI_SUM, world)));
+    ORTH_TRY(orth_alone(world,
+                        orth_allreduce(out->histogram.counts, BINS, MPI_INT64_T, MPI_SUM, world)));
     out->mean = sum / (double)part->n_latent;
     out->min = -extremes[0];
     out->max = extremes[1];
@@ -206,8 +209,8 @@ static orth_status summarise(const own_part *part, MPI_Comm world, orth_match *o
 
 static orth_status measure(matching *m, const orth_sae *b, orth_dictionary_match *out)
 {
-    ORTH_TRY(gather_parts(m, b));
-    ORTH_TRY(match_all(m));
+    ORTH_TRY(orth_alone(m->world, gather_parts(m, b)));
+    ORTH_TRY(orth_alone(m->world, match_all(m)));
     ORTH_TRY(summarise(&m->a, m->world, &out->a_to_b));
     return summarise(&m->b, m->world, &out->b_to_a);
 }

@@ -16,7 +16,7 @@ struct orth_labels {
     MPI_Comm comm;
     int64_t rows;
     int64_t tasks;
-    char *names;       ///< the attribute, its commas turned into ends; NULL: there is none
+    char *names;       ///< the attribute, its names with an end each; NULL: there is none
     const char **name; ///< (tasks) in it
     char number[NAME_ROOM];
     int32_t *piece; ///< scratch
@@ -52,14 +52,16 @@ static orth_status check_layout(const orth_labels *labels, const char *dataset, 
     return ORTH_OK;
 }
 
-/* Cut the attribute at its commas, blanks around names away. Local. */
+/* Cut the attribute: a list of texts came as lines, a single text is cut at its commas. Blanks
+ * around names go. Local. */
 static orth_status split_names(orth_labels *labels, const char *dataset)
 {
     int64_t found = 0;
     char *rest = NULL;
+    const char *cut = labels->tasks == 1 || strchr(labels->names, '\n') ? "\n" : ",";
     ORTH_TRY(ORTH_ALLOCATE(labels->tasks, "names of tasks", &labels->name));
-    for (char *word = strtok_r(labels->names, ",", &rest); word;
-         word = strtok_r(NULL, ",", &rest)) {
+    for (char *word = strtok_r(labels->names, cut, &rest); word;
+         word = strtok_r(NULL, cut, &rest)) {
         word += strspn(word, " ");
         for (char *end = word + strlen(word); end > word && end[-1] == ' ';)
             *--end = '\0';
@@ -70,7 +72,7 @@ static orth_status split_names(orth_labels *labels, const char *dataset)
     if (found != labels->tasks)
         return orth_fail(ORTH_ERR_DATA,
                          "%s: attribute task_names of '%s' has %lld names, there are %lld tasks; "
-                         "give one for each, separated by commas",
+                         "give a list with one for each, or one text with commas between them",
                          orth_h5_path(labels->file), dataset, (long long)found,
                          (long long)labels->tasks);
     return ORTH_OK;
@@ -83,8 +85,8 @@ static orth_status read_names(orth_labels *labels, const char *dataset)
     if (!there)
         return ORTH_OK;
     ORTH_TRY(orth_agree(labels->comm, ORTH_ALLOCATE(NAMES_ROOM, "names of tasks", &labels->names)));
-    ORTH_TRY(orth_h5_attribute_read_text(labels->file, dataset, "task_names", labels->names,
-                                         NAMES_ROOM));
+    ORTH_TRY(orth_h5_attribute_read_texts(labels->file, dataset, "task_names", NAMES_ROOM,
+                                          labels->names, NAMES_ROOM));
     return orth_agree(labels->comm, split_names(labels, dataset));
 }
 

@@ -68,6 +68,10 @@ static orth_status begin(orth_tensor_writer *writer)
         return orth_safetensors_begin(&writer->table, &writer->before);
     case ORTH_FORMAT_NPY:
         return orth_npy_begin(&writer->table, &writer->before);
+    case ORTH_FORMAT_RAW:
+        return writer->table.count == 1
+                   ? ORTH_OK
+                   : orth_fail(ORTH_ERR_INTERNAL, "raw: takes one tensor; report it");
     case ORTH_FORMAT_TORCH:
         return orth_torch_pickle(&writer->table, &writer->before);
     default:

@@ -1,8 +1,10 @@
 #include "h5_internal.h"
 
+#include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static orth_status fail_attribute(const orth_h5_file *file, const char *what, const char *object,
@@ -66,15 +68,18 @@ orth_status orth_h5_attribute_write_text(orth_h5_file *file, const char *object,
 
 /* ---- reading ---- */
 
-/* Open a scalar attribute whose class is `class` (floats and integers convert into each other). */
-static hid_t open_attribute(orth_h5_file *file, const char *object, const char *name, bool text)
+/* Open an attribute of one value, or of `most`, that is text or a number (floats and integers
+ * convert into each other). */
+static hid_t open_attribute(orth_h5_file *file, const char *object, const char *name, bool text,
+                            hssize_t most)
 {
     hid_t attribute = H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
     if (attribute < 0)
         return attribute;
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
     H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
-    bool good = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+    hssize_t count = space < 0 ? 0 : H5Sget_simple_extent_npoints(space);
+    bool good = count >= 1 && count <= most &&
                 (text ? class == H5T_STRING : class == H5T_INTEGER || class == H5T_FLOAT);
     if (type >= 0)
         H5Tclose(type);
@@ -89,7 +94,7 @@ static hid_t open_attribute(orth_h5_file *file, const char *object, const char *
 static orth_status read_number(orth_h5_file *file, const char *object, const char *name, hid_t type,
                                void *value)
 {
-    hid_t attribute = open_attribute(file, object, name, false);
+    hid_t attribute = open_attribute(file, object, name, false, 1);
     orth_status status = ORTH_OK;
     if (attribute < 0 || H5Aread(attribute, type, value) < 0 || orth_h5_fault("h5.attribute"))
         status = fail_attribute(file, "read", object, name);
@@ -146,7 +151,7 @@ static herr_t read_variable(hid_t attribute, char *out, size_t size, hid_t like)
 orth_status orth_h5_attribute_read_text(orth_h5_file *file, const char *object, const char *name,
                                         char *out, int64_t size)
 {
-    hid_t attribute = open_attribute(file, object, name, true);
+    hid_t attribute = open_attribute(file, object, name, true, 1);
     hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
     orth_status status = ORTH_OK;
     herr_t result = -1;
@@ -155,6 +160,59 @@ orth_status orth_h5_attribute_read_text(orth_h5_file *file, const char *object, 
                                               : read_fixed(attribute, out, (size_t)size, type);
     if (result < 0)
         status = fail_attribute(file, "read", object, name);
+    if (type >= 0)
+        H5Tclose(type);
+    if (attribute >= 0)
+        H5Aclose(attribute);
+    return orth_agree(file->comm, status);
+}
+
+/* Text `i` of an attribute that was read, and how long it may be. */
+static const char *text_at(const char *values, size_t each, hssize_t i, bool variable,
+                           size_t *length)
+{
+    const char *text = values + (size_t)i * each;
+    if (variable)
+        text = *(const char *const *)(const void *)text;
+    *length = !text ? 0 : variable ? strlen(text) : strnlen(text, each);
+    return text;
+}
+
+static orth_status join(hid_t attribute, hid_t type, hid_t space, char *out, size_t size)
+{
+    bool variable = H5Tis_variable_str(type) > 0;
+    size_t each = H5Tget_size(type), used = 0;
+    hssize_t count = H5Sget_simple_extent_npoints(space);
+    char *values = orth_calloc((size_t)count, each);
+    if (!values)
+        return orth_fail(ORTH_ERR_ENVIRONMENT, "attribute: out of memory for %lld texts; free some",
+                         (long long)count);
+    orth_status status = H5Aread(attribute, type, values) < 0 ? ORTH_ERR_INTERNAL : ORTH_OK;
+    for (hssize_t i = 0; status == ORTH_OK && i < count && used < size; i++) {
+        size_t length;
+        const char *text = text_at(values, each, i, variable, &length);
+        int written = snprintf(out + used, size - used, "%s%.*s", i ? "\n" : "", (int)length, text);
+        used += written < 0 ? 0 : (size_t)written;
+    }
+    if (status == ORTH_OK && variable)
+        H5Dvlen_reclaim(type, space, H5P_DEFAULT, values);
+    free(values);
+    return status;
+}
+
+orth_status orth_h5_attribute_read_texts(orth_h5_file *file, const char *object, const char *name,
+                                         int64_t most, char *out, int64_t size)
+{
+    hid_t attribute = open_attribute(file, object, name, true, most);
+    hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
+    hid_t space = attribute < 0 ? H5I_INVALID_HID : H5Aget_space(attribute);
+    orth_status status = ORTH_ERR_INTERNAL;
+    if (type >= 0 && space >= 0)
+        status = join(attribute, type, space, out, (size_t)size);
+    if (status == ORTH_ERR_INTERNAL)
+        status = fail_attribute(file, "read", object, name);
+    if (space >= 0)
+        H5Sclose(space);
     if (type >= 0)
         H5Tclose(type);
     if (attribute >= 0)

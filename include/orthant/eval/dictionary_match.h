@@ -32,8 +32,8 @@ typedef struct orth_dictionary_match {
  * differ. The models are spread over grids of the same ranks. Blocks of B travel, products are made
  * in tiles: n_A n_B d multiplications over all ranks, no n_A x n_B matrix, a block and two numbers
  * for each own latent in memory. The nearest is found in fp32, its cosine computed in double. Equal
- * on all ranks; on different grids to rounding. Collective over both grids; agreed, but for MPI's
- * own failures. End with orth_dictionary_match_free.
+ * on all ranks; on different grids to rounding. Collective over both grids; agreed (a rank that
+ * fails alone in the middle ends the job). End with orth_dictionary_match_free.
  */
 orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, bool encoder,
                                           orth_dictionary_match *out);

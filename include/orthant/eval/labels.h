@@ -10,7 +10,8 @@
 /**
  * Binary labels of the rows of a table, for one or more tasks: an HDF5 dataset of integers [rows]
  * or [rows, tasks], 0 and 1, a negative value where the row is not labelled. Names of the tasks,
- * where there are any: the text attribute `task_names` of the dataset, separated by commas.
+ * where there are any: the attribute `task_names` of the dataset, a list of texts, or one text with
+ * commas between the names.
  */
 typedef struct orth_labels orth_labels;
 

@@ -157,6 +157,11 @@ orth_status orth_h5_attribute_read_double(orth_h5_file *file, const char *object
 orth_status orth_h5_attribute_read_text(orth_h5_file *file, const char *object, const char *name,
                                         char *out, int64_t size);
 
+/** As orth_h5_attribute_read_text, of an attribute that holds from 1 to `most` texts: they are
+ * joined by line feeds. */
+orth_status orth_h5_attribute_read_texts(orth_h5_file *file, const char *object, const char *name,
+                                         int64_t most, char *out, int64_t size);
+
 /** Whether `object` has that attribute. Collective. */
 orth_status orth_h5_attribute_exists(orth_h5_file *file, const char *object, const char *name,
                                      bool *out);
