@@ -1,6 +1,7 @@
 /* The static plots: the figures of the page, for papers. */
 #include "plots_parts.h"
 
+#include <orthant/base/embedded.h>
 #include <orthant/base/memory.h>
 #include <orthant/run/run_dir.h>
 
@@ -11,9 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern const struct orth_file {
-    const char *name, *begin, *end;
-} orth_plots_files[];
+/* src/report/plots/: style.gp alone. */
+extern const struct orth_file orth_plots_files[];
 
 /* Line styles of many points (style.gp). */
 enum { SMALL = 10 };
