@@ -60,7 +60,8 @@ function factTable() {
   const rows = facts.map(([title, of]) => [title, models.map(of)])
     .filter(([, values]) => values.some((value) => value !== undefined && value !== null))
     .map(([title, values]) => (values.length > 1 && new Set(values).size === 1
-      ? [title, element('td', {colspan: values.length}, String(values[0]))] : [title, ...values]));
+      ? [title, element('td', {colspan: values.length},
+        typeof values[0] === 'number' ? number(values[0]) : values[0])] : [title, ...values]));
   return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows, {kind: 'facts'});
 }
 
