@@ -246,7 +246,8 @@ class Report(unittest.TestCase):
                 line.update(step=i + 1, tokens=256 * (i + 1), loss=None if i == 7 else value,
                             time=i % 10000, phase={"encode": float(i % 10000)})
                 file.write(json.dumps(line) + "\n")
-            file.write('{"step": 30011, "eval": {"mse": 1}}\n{"torn')
+            file.write('{"step": 30011, "eval": {"mse": 1}}\n'
+                       '{"step": 9, "rollback": {"number": 1, "what": "NaN"}}\n{"torn')
         document, _ = self.report(run, "--data", self.data, "--latents", "0", "--skip-eps",
                                   "--skip-spectra")
         training = document["models"][0]["training"]
@@ -262,6 +263,8 @@ class Report(unittest.TestCase):
         self.assertEqual((training["logged_steps"], training["starts"]), (30011, 4))
         self.assertEqual(training["phases"]["encode"], 3 * 9999 + 10)
         self.assertEqual(training["evaluations"], [{"mse": 1, "step": 30011}])
+        self.assertEqual(training["rollbacks"], [{"number": 1, "what": "NaN", "step": 9}])
+        self.assertEqual(training["damaged_lines"], 0)
         shutil.rmtree(run)
 
     def test_young_and_homeless(self):
