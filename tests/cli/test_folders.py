@@ -290,6 +290,8 @@ class Readers(Case):
         self.check(make("uncentred", architecture="jumprelu", apply_b_dec_to_input=False),
                    "jumprelu", centred=False)
         self.check(make("standard", architecture="standard"), "relu")
+        self.check(make("training", architecture="batchtopk", rescale_acts_by_decoder_norm=True),
+                   "batchtopk", normed=True)
         # A version before 6.
         self.check(make("old", drop=("architecture", "k", "metadata", "apply_b_dec_to_input"),
                         activation_fn_str="topk", activation_fn_kwargs={"k": folders.K},
