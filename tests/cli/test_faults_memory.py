@@ -75,7 +75,8 @@ class Memory(support.Case):
     def test_other_commands(self):
         self.check_success(run(["train", self.config, "--quiet", "--set", "run.dir=model"], 2,
                                cwd=self.folder))
-        for arguments in (["eval", self.model, "--data", self.data, "--json", "e.json"],
+        for arguments in (["eval", self.model, "--data", self.data, "--json", "e.json",
+                           "--latents", "l.json"],
                           ["encode", self.model, "--data", self.data, "--out", "c.h5"],
                           ["info", self.model, "--verify"],
                           ["info", self.data, "--stats"],

@@ -78,7 +78,7 @@ static void put_integers(fuzz_input *input, hid_t file, const char *name, hsize_
 
 static void put_strings(fuzz_input *input, hid_t file)
 {
-    char bytes[256][LENGTH_MOST], *texts[256];
+    char bytes[256 * LENGTH_MOST], *texts[256];
     uint8_t kind = fuzz_byte(input), size = 1 + fuzz_byte(input) % LENGTH_MOST;
     hsize_t count;
     if (kind % 8 == 7)
@@ -91,7 +91,7 @@ static void put_strings(fuzz_input *input, hid_t file)
     H5Tset_cset(type, kind & 2 ? H5T_CSET_UTF8 : H5T_CSET_ASCII);
     memset(bytes, 0, sizeof bytes);
     for (hsize_t i = 0; i < count; i++) {
-        texts[i] = bytes[0] + i * size;
+        texts[i] = bytes + i * size;
         for (int j = 0; j < size - variable; j++)
             texts[i][j] = (char)fuzz_byte(input);
     }
@@ -141,15 +141,15 @@ static void check_context(const orth_context *c, int64_t row, int64_t before, in
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    fuzz_input input = {bytes, size};
+    fuzz_input input = {data, size};
     const char *files[] = {path};
-    orth_dataset *data = NULL;
+    orth_dataset *table = NULL;
     orth_text *text = NULL;
     make_file(&input);
-    fuzz_check(orth_dataset_open(files, 1, "activations", MPI_COMM_SELF, &data) == ORTH_OK);
-    orth_status status = orth_text_open(data, &text);
+    fuzz_check(orth_dataset_open(files, 1, "activations", MPI_COMM_SELF, &table) == ORTH_OK);
+    orth_status status = orth_text_open(table, &text);
     fuzz_outcome(status, ORTH_ERR_DATA);
     for (int64_t row = 0; status == ORTH_OK && row < ROWS; row++) {
         orth_context context;
@@ -159,6 +159,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         check_context(&context, row, before, after);
     }
     orth_text_close(text);
-    orth_dataset_close(data);
+    orth_dataset_close(table);
     return 0;
 }
