@@ -77,7 +77,8 @@ orth_status orth_info_folder(const char *path, bool verify, MPI_Comm world, bool
                              struct json_t *json);
 
 /** A file of tensors (foreign/tensor_file.h). */
-orth_status orth_info_tensors(const char *path, MPI_Comm world, bool speaks, struct json_t *json);
+orth_status orth_info_tensors(const char *path, bool verify, MPI_Comm world, bool speaks,
+                              struct json_t *json);
 
 /** Print a line "label  value" of a table on stdout; silent but on rank 0. */
 void orth_info_line(bool speaks, const char *label, const char *format, ...)

@@ -86,7 +86,7 @@ static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json
     if (!checkpoint && kind == PATH_FILE)
         ORTH_TRY(orth_tensor_file_recognise(path, world, &tensors));
     if (tensors)
-        return orth_info_tensors(path, world, speaks, json);
+        return orth_info_tensors(path, verify, world, speaks, json);
     if (!checkpoint)
         ORTH_TRY(is_checkpoint(path, world, &checkpoint));
     if (checkpoint)

@@ -57,6 +57,11 @@ static const struct {
     {"rows.open", ERRORS},
     {"rows.read", ERRORS | SHORT | FLIP},
     {"stream.thread", ERRORS},
+    /* foreign */
+    {"tensor.create", ERRORS},
+    {"tensor.read", ERRORS},
+    {"tensor.sync", ERRORS},
+    {"tensor.write", ERRORS | SHORT},
     /* eval */
     {"eval.batch", 0},
     /* run */
@@ -75,6 +80,8 @@ static const struct {
     {"export.folder", ERRORS},
     {"export.rename", ERRORS},
     {"export.text", ERRORS},
+    {"file.rename", ERRORS},
+    {"file.sync", ERRORS},
     {"folder.sync", ERRORS},
     {"json.create", ERRORS},
     {"json.rename", ERRORS},

@@ -40,12 +40,12 @@ typedef struct matching {
 static orth_status check_rows(const orth_sae *sae, const float *rows, const char *which)
 {
     int64_t d = sae->d_model;
-    for (int64_t i = 0; i < orth_range_size(sae->part); i++)
-        if (!orth_all_finite(rows + i * d, d))
+    for (int64_t i = sae->part.begin; i < sae->part.end; i++)
+        if (!orth_all_finite(rows + (i - sae->part.begin) * d, d))
             return orth_fail(ORTH_ERR_CORRUPT,
                              "model %s: latent %lld has weights that are NaN or infinite; use an "
                              "earlier checkpoint",
-                             which, (long long)(sae->part.begin + i));
+                             which, (long long)i);
     return ORTH_OK;
 }
 
@@ -207,16 +207,61 @@ static orth_status summarise(const own_part *part, MPI_Comm world, orth_match *o
     return take_quantiles(part, world, out);
 }
 
-static orth_status measure(matching *m, const orth_sae *b, orth_dictionary_match *out)
+/* Every rank's nearest latents, in the order of the latents, on rank 0. */
+static orth_status gather_each(const own_part *part, const matching *m, orth_match_best *all)
+{
+    orth_transfer transfer = {.comm = m->world};
+    int64_t own[2] = {part->rows.first, part->rows.count}, places[2 * m->size], counts[m->size];
+    for (int r = 0; r < m->size; r++)
+        counts[r] = 1;
+    ORTH_TRY(orth_allgather(own, counts, sizeof own, places, m->world));
+    int64_t size = (int64_t)sizeof *all;
+    for (int r = 1; m->rank == 0 && r < m->size; r++)
+        ORTH_TRY(
+            orth_transfer_receive(&transfer, all + places[2 * r], places[2 * r + 1] * size, r, 0));
+    if (m->rank == 0)
+        memcpy(all + own[0], part->nearest, (size_t)(own[1] * size));
+    else
+        ORTH_TRY(orth_transfer_send(&transfer, part->nearest, own[1] * size, 0, 0));
+    orth_status status = orth_transfer_finish(&transfer);
+    orth_transfer_free(&transfer);
+    return status;
+}
+
+static orth_status take_each(const own_part *part, const matching *m, orth_match *out)
+{
+    orth_match_best *all = NULL;
+    int64_t count = m->rank == 0 ? part->n_latent : 0;
+    orth_status status = ORTH_ALLOCATE(count, "nearest latents", &all);
+    if (status == ORTH_OK && m->rank == 0)
+        status = ORTH_ALLOCATE(count, "nearest latents", &out->nearest);
+    if (status == ORTH_OK && m->rank == 0)
+        status = ORTH_ALLOCATE(count, "nearest latents", &out->cosines);
+    status = orth_agree(m->world, status);
+    if (status == ORTH_OK)
+        status = orth_alone(m->world, gather_each(part, m, all));
+    for (int64_t i = 0; status == ORTH_OK && i < count; i++) {
+        out->nearest[i] = all[i].row;
+        out->cosines[i] = all[i].cosine;
+    }
+    orth_free(all);
+    return status;
+}
+
+static orth_status measure(matching *m, const orth_sae *b, bool each, orth_dictionary_match *out)
 {
     ORTH_TRY(orth_alone(m->world, gather_parts(m, b)));
     ORTH_TRY(orth_alone(m->world, match_all(m)));
     ORTH_TRY(summarise(&m->a, m->world, &out->a_to_b));
-    return summarise(&m->b, m->world, &out->b_to_a);
+    ORTH_TRY(summarise(&m->b, m->world, &out->b_to_a));
+    if (!each)
+        return ORTH_OK;
+    ORTH_TRY(take_each(&m->a, m, &out->a_to_b));
+    return take_each(&m->b, m, &out->b_to_a);
 }
 
 orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, bool encoder,
-                                          orth_dictionary_match *out)
+                                          bool each, orth_dictionary_match *out)
 {
     matching m = {
         .world = a->grid->world, .rank = a->grid->rank, .size = a->grid->size, .d = a->d_model};
@@ -228,7 +273,7 @@ orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, 
                          (long long)a->d_model, (long long)b->d_model);
     orth_status status = orth_agree(m.world, allocate(&m, a, b, encoder));
     if (status == ORTH_OK)
-        status = measure(&m, b, &found);
+        status = measure(&m, b, each, &found);
     part_free(&m.a);
     part_free(&m.b);
     orth_free(m.visitor);
@@ -245,7 +290,11 @@ orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, 
 
 void orth_dictionary_match_free(orth_dictionary_match *match)
 {
-    orth_histogram_free(&match->a_to_b.histogram);
-    orth_histogram_free(&match->b_to_a.histogram);
+    orth_match *ways[] = {&match->a_to_b, &match->b_to_a};
+    for (int i = 0; i < 2; i++) {
+        orth_histogram_free(&ways[i]->histogram);
+        orth_free(ways[i]->nearest);
+        orth_free(ways[i]->cosines);
+    }
     memset(match, 0, sizeof *match);
 }

@@ -15,7 +15,7 @@
 
 /* Values that a rank reads at a time: 16 MiB, and so many rows that bringing a d x d matrix to its
  * owners is little work beside computing it. */
-enum { BLOCK_VALUES = 1 << 22, LEAST_ROWS = 1024 };
+enum { BLOCK_VALUES = 1 << 22, LEAST_ROWS = 2048 };
 
 /** A pass over a table under way. */
 typedef struct pass {

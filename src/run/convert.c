@@ -82,6 +82,22 @@ static orth_status choose_rows(job *j)
     return ORTH_OK;
 }
 
+/* What the options say, else what the first file says. */
+static void choose_attributes(job *j)
+{
+    const orth_convert_options *o = j->options;
+    const char *const said[CONVERT_ATTRIBUTES] = {o->model, o->hook, o->layer, o->tokenizer,
+                                                  o->context};
+    for (int i = 0; i < CONVERT_ATTRIBUTES; i++)
+        snprintf(j->output.attributes[i], CONVERT_ATTRIBUTE_ROOM, "%s",
+                 said[i] ? said[i] : j->input.attributes[i]);
+    bool text = j->input.hdf5 && j->output.hdf5 && j->output.has_tokens;
+    j->output.text_from = text && o->n_input == 1 ? o->inputs[0] : NULL;
+    j->output.whole = j->output.rows == j->input.rows;
+    if (text && o->n_input > 1)
+        orth_log_warning("convert: /vocab and /documents of several files are left out");
+}
+
 static orth_status check_not_input(const orth_convert_options *options)
 {
     for (int64_t i = 0; i < options->n_input; i++)
@@ -113,6 +129,7 @@ static orth_status prepare(job *j)
     if (status == ORTH_OK)
         status = allocate(j);
     ORTH_TRY(orth_agree(j->comm, status));
+    choose_attributes(j);
     return convert_output_open(&j->output, j->block * j->input.width);
 }
 

@@ -105,6 +105,46 @@ static const orth_tensor_entry *find_tokens(const convert_input *input,
     return NULL;
 }
 
+/* ---- where they are from ---- */
+
+const char *const convert_attribute_names[CONVERT_ATTRIBUTES] = {"model", "hook", "layer",
+                                                                 "tokenizer", "context"};
+
+/* The texts and numbers of a dictionary, or the metadata of safetensors. */
+static void note_entries(const orth_tensor_file *file, convert_attributes out)
+{
+    char name[64];
+    for (int i = 0; i < CONVERT_ATTRIBUTES; i++) {
+        const orth_tensor_entry *entry = orth_tensor_file_find(file, convert_attribute_names[i]);
+        snprintf(name, sizeof name, "__metadata__/%s", convert_attribute_names[i]);
+        if (!entry)
+            entry = orth_tensor_file_find(file, name);
+        if (entry && entry->kind == ORTH_ENTRY_TEXT)
+            snprintf(out[i], sizeof out[i], "%s", entry->text);
+        else if (entry && entry->kind == ORTH_ENTRY_INTEGER)
+            snprintf(out[i], sizeof out[i], "%lld", (long long)entry->integer);
+    }
+}
+
+static orth_status note_attributes(orth_h5_file *file, convert_attributes out)
+{
+    for (int i = 0; i < CONVERT_ATTRIBUTES; i++) {
+        const char *name = convert_attribute_names[i];
+        bool there = false;
+        int64_t number;
+        ORTH_TRY(orth_h5_attribute_exists(file, "/", name, &there));
+        if (!there ||
+            orth_h5_attribute_read_text(file, "/", name, out[i], sizeof out[i]) == ORTH_OK)
+            continue;
+        out[i][0] = '\0';
+        orth_error_clear();
+        if (orth_h5_attribute_read_int64(file, "/", name, &number) == ORTH_OK)
+            snprintf(out[i], sizeof out[i], "%lld", (long long)number);
+        orth_error_clear();
+    }
+    return ORTH_OK;
+}
+
 /* ---- one file of tensors ---- */
 
 /* What dictionary_learning notes beside a shard_<i>.memmap: {"shape": [rows, width]}. */
@@ -200,6 +240,7 @@ static orth_status describe_piece(convert_input *input, const orth_tensor_file *
                          piece->path, input->options->tokens, (long long)piece->rows);
     input->has_tokens = tokens && (first || input->has_tokens);
     if (first) {
+        note_entries(file, input->attributes);
         ORTH_TRY(orth_path_format(&input->tensor_name, "%s", entry->name));
         if (tokens)
             ORTH_TRY(orth_path_format(&input->tokens_name, "%s", tokens->name));
@@ -262,6 +303,8 @@ static orth_status open_h5(convert_input *input, MPI_Comm comm, convert_piece *p
     ORTH_TRY(orth_h5_dataset_open(piece->h5, input->options->dataset, &piece->set));
     ORTH_TRY(orth_agree(comm, describe_h5(input, piece)));
     ORTH_TRY(open_tokens(input, piece));
+    if (piece == input->pieces)
+        ORTH_TRY(note_attributes(piece->h5, input->attributes));
     if (piece->type == ORTH_TENSOR_F64)
         return ORTH_OK;
     orth_h5_dataset_close(piece->set); /* orth_dataset reads it */

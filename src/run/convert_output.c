@@ -4,6 +4,7 @@
 #include <orthant/base/memory.h>
 #include <orthant/base/number.h>
 #include <orthant/base/path.h>
+#include <orthant/io/h5_copy.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
@@ -62,34 +63,18 @@ orth_status convert_output_format(const orth_convert_options *options, convert_o
 
 /* ---- attributes ---- */
 
-typedef struct attribute {
-    const char *name, *value;
-} attribute;
-
-enum { ATTRIBUTES = 5 };
-
-static void list_attributes(const orth_convert_options *o, attribute out[ATTRIBUTES])
-{
-    out[0] = (attribute){"model", o->model};
-    out[1] = (attribute){"hook", o->hook};
-    out[2] = (attribute){"layer", o->layer};
-    out[3] = (attribute){"tokenizer", o->tokenizer};
-    out[4] = (attribute){"context", o->context};
-}
-
 /* A number as a number, else as text. */
 static orth_status write_attributes(const convert_output *output)
 {
-    attribute all[ATTRIBUTES];
-    list_attributes(output->options, all);
-    for (int i = 0; i < ATTRIBUTES; i++) {
+    for (int i = 0; i < CONVERT_ATTRIBUTES; i++) {
+        const char *name = convert_attribute_names[i], *value = output->attributes[i];
         int64_t number;
-        if (!all[i].value)
+        if (!value[0])
             continue;
-        if (i != 0 && !orth_number_integer(all[i].value, &number))
-            ORTH_TRY(orth_h5_attribute_write_int64(output->h5, "/", all[i].name, number));
+        if (i != 0 && !orth_number_integer(value, &number))
+            ORTH_TRY(orth_h5_attribute_write_int64(output->h5, "/", name, number));
         else
-            ORTH_TRY(orth_h5_attribute_write_text(output->h5, "/", all[i].name, all[i].value));
+            ORTH_TRY(orth_h5_attribute_write_text(output->h5, "/", name, value));
     }
     return ORTH_OK;
 }
@@ -146,6 +131,15 @@ static orth_status write_h5(convert_output *output, int64_t begin, int64_t end, 
     return orth_h5_write_raw(output->set, begin, end, output->encoded);
 }
 
+/* The texts of the tokens, which parallel HDF5 cannot write: rank 0, when the file is closed. */
+static orth_status copy_text(const convert_output *output)
+{
+    static const char *const names[] = {"vocab", "documents"};
+    if (!output->text_from)
+        return ORTH_OK;
+    return orth_h5_copy(output->text_from, output->partial, names, output->whole ? 2 : 1);
+}
+
 /* Every rank brings what it wrote to the disk. */
 static orth_status sync_own(const char *path)
 {
@@ -169,9 +163,11 @@ static orth_status close_h5(convert_output *output, orth_status status)
     orth_status closed = orth_h5_close(output->h5);
     if (status == ORTH_OK)
         status = closed;
+    ORTH_MPI(MPI_Comm_rank(output->comm, &rank));
+    if (status == ORTH_OK)
+        status = orth_agree(output->comm, rank == 0 ? copy_text(output) : ORTH_OK);
     if (status == ORTH_OK)
         status = orth_agree(output->comm, sync_own(output->partial));
-    ORTH_MPI(MPI_Comm_rank(output->comm, &rank));
     if (status == ORTH_OK)
         status = orth_agree(output->comm,
                             rank == 0 ? orth_file_publish(output->partial, output->options->out)
@@ -185,29 +181,28 @@ static orth_status close_h5(convert_output *output, orth_status status)
 
 static orth_status open_writer(convert_output *output)
 {
-    attribute all[ATTRIBUTES];
-    orth_tensor_entry entries[2 + ATTRIBUTES] = {{.name = output->options->dataset,
-                                                  .kind = ORTH_ENTRY_TENSOR,
-                                                  .type = output->type,
-                                                  .rank = 2,
-                                                  .shape = {output->rows, output->width}},
-                                                 {.name = "tokens",
-                                                  .kind = ORTH_ENTRY_TENSOR,
-                                                  .type = ORTH_TENSOR_I64,
-                                                  .rank = 1,
-                                                  .shape = {output->rows}}};
-    char names[ATTRIBUTES][64];
+    orth_tensor_entry entries[2 + CONVERT_ATTRIBUTES] = {{.name = output->options->dataset,
+                                                          .kind = ORTH_ENTRY_TENSOR,
+                                                          .type = output->type,
+                                                          .rank = 2,
+                                                          .shape = {output->rows, output->width}},
+                                                         {.name = "tokens",
+                                                          .kind = ORTH_ENTRY_TENSOR,
+                                                          .type = ORTH_TENSOR_I64,
+                                                          .rank = 1,
+                                                          .shape = {output->rows}}};
+    char names[CONVERT_ATTRIBUTES][64];
     bool named = output->format == ORTH_FORMAT_SAFETENSORS || output->format == ORTH_FORMAT_TORCH;
     output->has_tokens = output->has_tokens && named;
     int64_t count = 1 + output->has_tokens;
-    list_attributes(output->options, all);
-    for (int i = 0; named && i < ATTRIBUTES; i++) {
-        if (!all[i].value)
+    for (int i = 0; named && i < CONVERT_ATTRIBUTES; i++) {
+        if (!output->attributes[i][0])
             continue;
         snprintf(names[i], sizeof names[i], "%s%s",
-                 output->format == ORTH_FORMAT_SAFETENSORS ? "__metadata__/" : "", all[i].name);
-        entries[count++] =
-            (orth_tensor_entry){.name = names[i], .kind = ORTH_ENTRY_TEXT, .text = all[i].value};
+                 output->format == ORTH_FORMAT_SAFETENSORS ? "__metadata__/" : "",
+                 convert_attribute_names[i]);
+        entries[count++] = (orth_tensor_entry){
+            .name = names[i], .kind = ORTH_ENTRY_TEXT, .text = output->attributes[i]};
     }
     return orth_tensor_writer_open(output->options->out, output->format, entries, count,
                                    output->comm, &output->writer);

@@ -9,6 +9,11 @@
 
 /* Private to src/run: the two ends of orth_convert. */
 
+/** What says where activations are from: model, hook, layer, tokenizer, context. */
+enum { CONVERT_ATTRIBUTES = 5, CONVERT_ATTRIBUTE_ROOM = 256 };
+extern const char *const convert_attribute_names[CONVERT_ATTRIBUTES];
+typedef char convert_attributes[CONVERT_ATTRIBUTES][CONVERT_ATTRIBUTE_ROOM]; ///< "": not there
+
 /** One input file. */
 typedef struct convert_piece {
     const char *path; ///< borrowed from the options
@@ -32,6 +37,7 @@ typedef struct convert_input {
     bool has_tokens;
     char *tensor_name, *tokens_name; ///< in tensor files; owned (free)
     orth_dataset *dataset;           ///< of HDF5
+    convert_attributes attributes;   ///< of the first file
     orth_tensor_file *file;          ///< the piece that this rank reads now
     int64_t file_index;
 } convert_input;
@@ -57,6 +63,9 @@ typedef struct convert_output {
     int64_t rows, width;
     orth_tensor_type type;
     bool has_tokens;
+    convert_attributes attributes;
+    const char *text_from; ///< HDF5 file whose vocabulary is copied; NULL: none
+    bool whole;            ///< its documents too: the rows are the same
     bool hdf5;
     orth_tensor_format format; ///< where it is not HDF5
     orth_tensor_writer *writer;

@@ -101,6 +101,18 @@ class Compare(unittest.TestCase):
                         self.assertEqual(found["above_0.9"], 301)
         figures, _ = self.compare("a", "a")
         self.assertAlmostEqual(figures["decoder"]["a_to_b"]["mean"], 1, delta=1e-14)
+        self.assertNotIn("nearest", figures["decoder"]["a_to_b"])
+
+    def test_each(self):
+        places = np.argsort(self.order)  # of A's rows among the permuted ones
+        for ranks, grid in ((1, (1, 1)), (4, (2, 2))):
+            figures, _ = self.compare("a", "permuted", "--each", "--set",
+                                      f"grid.n_group={grid[0]}", f"grid.n_shard={grid[1]}",
+                                      ranks=ranks)
+            found = figures["decoder"]
+            self.assertEqual(found["a_to_b"]["nearest"], places.tolist())
+            self.assertEqual(found["b_to_a"]["nearest"], self.order.tolist())
+            np.testing.assert_allclose(found["a_to_b"]["cosines"], 1, rtol=1e-6)
 
     def test_flipped(self):
         """A latent and its opposite are different ones."""

@@ -159,6 +159,32 @@ class Convert(support.Case):
         self.convert("in.h5", "--out", "out.h5", "--tokens", "none")
         self.assertEqual(list(self.read_h5()[0]), ["activations"])
 
+    def test_texts(self):
+        """What belongs to the tokens, and where they are from, goes with them."""
+        words = ["a", "b\u00e4", ""] + ["word"] * 74
+        for name, x in (("in.h5", self.x), ("more.h5", self.x[:10])):
+            support.write_activations(self.path(name), x)
+            with h5py.File(self.path(name), "a") as file:
+                file["tokens"] = np.arange(len(x), dtype="i4") % 77
+                file["documents"] = np.array([0, 5], "i8")
+                file["vocab"] = words
+                file.attrs["model"], file.attrs["layer"] = "gpt2", 8
+        self.convert("in.h5", "--out", "out.h5", "--dtype", "bfloat16", "--layer", "9", ranks=3)
+        found, attributes = self.read_h5()
+        self.assertEqual([word.decode() for word in found["vocab"]], words)
+        self.assertEqual(list(found["documents"]), [0, 5])
+        self.assertEqual((attributes["model"], attributes["layer"]), (b"gpt2", 9))
+        result = self.convert("in.h5", "more.h5", "--out", "out.h5")
+        self.assertEqual(sorted(self.read_h5()[0]), ["activations", "tokens"])
+        self.assertIn("/vocab and /documents of several files are left out", result.warnings[0])
+        self.convert("in.h5", "--out", "out.h5", "--rows", "5:")
+        self.assertEqual(sorted(self.read_h5()[0]), ["activations", "tokens", "vocab"])
+        self.convert("in.h5", "--out", "out.safetensors", "--rows", "5:")
+        self.convert("out.safetensors", "--out", "out.h5")
+        found, attributes = self.read_h5()
+        self.assertEqual(sorted(found), ["activations", "tokens"])
+        self.assertEqual((attributes["model"], attributes["layer"]), (b"gpt2", 8))
+
     def test_caches(self):
         """Shards of safetensors, .npz with and without compression, caches of dictionary_learning."""
         ids = np.arange(1003, dtype="i8")
@@ -275,6 +301,29 @@ class Convert(support.Case):
         result = support.run(["convert", "x.npy", "--out", "./x.npy"], cwd=self.folder)
         self.check_failure(result, 2, "would be lost")
         self.assertEqual(self.read_bytes("x.npy"), good)
+
+    def test_storage_fails(self):
+        """One line, exit 4, nothing left, and what had the name before is still there."""
+        self.save("x.npy", self.x)
+        cases = (("tensor.create:1:eacces", "o.npy", "Permission denied"),
+                 ("tensor.write:1:enospc@1", "o.npy", "No space left"),
+                 ("tensor.write:1+:short,tensor.sync:1:eio@2", "o.pt", "Input/output error"),
+                 ("file.sync:1:eio", "o.safetensors", "Input/output error"),
+                 ("file.rename:1:erofs", "o.h5", "Read-only file system"),
+                 ("folder.sync:1:eio", "o.bin", "Input/output error"),
+                 ("h5.write:1:edquot@2", "o.h5", "quota"))
+        for fault, name, words in cases:
+            with open(self.path(name), "w") as file:
+                file.write("before")
+            result = support.run(["convert", "x.npy", "--out", name], 3, cwd=self.folder,
+                                 env={"ORTHANT_FAULT": fault})
+            self.check_failure(result, 4, words)
+            self.assertEqual([one for one in os.listdir(self.folder) if "partial" in one], [])
+            if not fault.startswith("folder"):
+                self.assertEqual(self.read_bytes(name), b"before", fault)
+        result = support.run(["convert", "x.npy", "--out", "o.bin"], 3, cwd=self.folder,
+                             env={"ORTHANT_FAULT": "tensor.read:2:eio@1"})
+        self.check_failure(result, 3, "x.npy", "Input/output error")
 
     def test_trains(self):
         """What is converted is what `train` reads."""

@@ -129,8 +129,10 @@ class Packages(unittest.TestCase):
         ours = self.encode(model)
         differ = (ours > 0) != (f > 0)
         print(f"{what}: {int((f > 0).sum())} entries, {int(differ.sum())} differ")
-        # A value that ties with its cut in one program may be above it in the other.
+        # A value that ties with its cut, to rounding, in one program may be above it in the other;
+        # figures then differ by what that token weighs.
         self.assertLessEqual(differ.sum(), 2, what)
+        slack = 1e-5 + differ.any(1).mean()
         np.testing.assert_allclose(ours[~differ], f[~differ], rtol=1e-5, atol=1e-5 * f.max())
         x, x_hat = self.x.astype(float), x_hat.astype(float)
         if layernorm:
@@ -143,7 +145,7 @@ class Packages(unittest.TestCase):
         for name, value in (("mse", error / x.size), ("l0", (f > 0).sum(1).mean()),
                             ("fvu", error / ((x - x.mean(0)) ** 2).sum())):
             found = figures[name]["mean"] if name == "l0" else figures[name]
-            self.assertAlmostEqual(found, value, delta=1e-5 * value, msg=f"{what}: {name}")
+            self.assertAlmostEqual(found, value, delta=slack * value, msg=f"{what}: {name}")
 
     def export(self, run, tool, *options):
         folder = self.path(f"{run}-{tool}")
