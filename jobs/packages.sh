@@ -59,6 +59,7 @@ ci    | module hdf5-mpich           | libhdf5-mpich-dev        | hdf5-mpich-deve
 ci    | library scalapack-mpich     | libscalapack-mpich-dev   | scalapack-mpich-devel    | netlib-scalapack
 ci    | command chromium            | chromium                 | chromium                 | -
 ci    | command chromedriver        | chromium-driver          | chromedriver             | -
+ci    | python ensurepip            | python3-venv             | python3-pip              | py-pip
 ci    | python selenium             | python3-selenium         | python3-selenium         | py-selenium
 ci    | command debootstrap         | debootstrap              | debootstrap              | -
 '

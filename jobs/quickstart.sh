@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# From a fresh clone to two trained sparse autoencoders: installs what is missing, builds, trains a
-# top-k and a top-AFA model on the sample activations over four ranks (a 2 x 2 grid), evaluates both
-# on held-out tokens and prints one table. Works from any folder; a second call builds nothing.
+# From a fresh clone to two trained sparse autoencoders and a page about them: installs what is missing,
+# builds, trains a top-k and a top-AFA model on the sample activations over four ranks (a 2 x 2 grid),
+# evaluates both on held-out tokens, prints one table and makes runs/quickstart.html. Works from any
+# folder; a second call builds nothing.
 #
 #   bash jobs/quickstart.sh
 #
@@ -26,7 +27,7 @@ if [[ -n ${ORTHANT_QUICKSTART_STEPS:-} ]]; then
     length=(--set "run.steps=$ORTHANT_QUICKSTART_STEPS")
 fi
 
-rows=()
+runs=() seconds=()
 for model in topk topafa; do
     run=runs/quickstart-$model
     rm -rf "$run" # its own earlier run, nothing else
@@ -35,20 +36,23 @@ for model in topk topafa; do
     started=$SECONDS
     "${MPIRUN[@]}" -n 4 "$program" train "configs/quickstart-$model.yaml" \
         --set "run.dir=$run" --set grid.n_group=2 --set grid.n_shard=2 "${length[@]}"
-    seconds=$((SECONDS - started))
-    echo "quickstart: evaluating $model"
-    "${MPIRUN[@]}" -n 4 "$program" eval "$run" --data tests/data/sample-eval.h5 \
-        --json "$run/quickstart.json" --quiet >/dev/null
-    rows+=("$(jq -r --arg model "$model" --arg seconds "$seconds" '
-        [$model, .mse, .fvu, .l0.mean, .dead, .elbo.median, $seconds] | @tsv' \
-        "$run/quickstart.json")")
+    runs+=("$run") seconds+=("$((SECONDS - started))")
 done
+echo
+echo "quickstart: evaluating both"
+"${MPIRUN[@]}" -n 4 "$program" report "${runs[@]}" --data tests/data/sample-eval.h5 \
+    --out runs/quickstart.html --json runs/quickstart.json --quiet
 
 echo
-printf '%s\n' "${rows[@]}" | LC_ALL=C awk -F '\t' '
-    BEGIN {
-        print "Held-out tokens of tests/data/sample-eval.h5:"
-        printf "%-8s %10s %8s %9s %6s %12s %8s\n",
-               "model", "mse", "fvu", "l0", "dead", "eLBO median", "seconds"
-    }
-    { printf "%-8s %10.5f %8.4f %9.1f %6d %12.3e %8d\n", $1, $2, $3, $4, $5, $6, $7 }'
+jq -r '.models[] | [.checkpoint.selection, .evaluation.mse, .evaluation.fvu, .evaluation.l0.mean,
+        .evaluation.dead, .evaluation.elbo.median] | @tsv' runs/quickstart.json |
+    LC_ALL=C awk -F '\t' -v seconds="${seconds[*]}" '
+        BEGIN {
+            split(seconds, second, " ")
+            print "Held-out tokens of tests/data/sample-eval.h5:"
+            printf "%-8s %10s %8s %9s %6s %12s %8s\n",
+                   "model", "mse", "fvu", "l0", "dead", "eLBO median", "seconds"
+        }
+        { printf "%-8s %10.5f %8.4f %9.1f %6d %12.3e %8d\n", $1, $2, $3, $4, $5, $6, second[NR] }'
+echo
+echo "A page about both, for a browser: $ORTHANT_ROOT/runs/quickstart.html"

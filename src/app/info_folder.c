@@ -4,6 +4,7 @@
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/par/agree.h>
 
+#include <jansson.h>
 #include <stdio.h>
 
 static void print_folder(const char *path, const orth_sae_folder *folder)
@@ -31,12 +32,27 @@ static void print_folder(const char *path, const orth_sae_folder *folder)
     }
 }
 
-orth_status orth_info_folder(const char *path, bool verify, MPI_Comm world, bool speaks)
+static void describe(const char *path, const orth_sae_description *d, json_t *json)
+{
+    json_object_set_new(json, "file", json_string(path));
+    json_object_set_new(json, "kind", json_string("folder"));
+    json_object_set_new(json, "tool", json_string(d->tool));
+    json_object_set_new(json, "selection", json_string(orth_selection_names[d->selection]));
+    json_object_set_new(json, "k", json_integer(d->k));
+    json_object_set_new(json, "n_latent", json_integer(d->n_latent));
+    json_object_set_new(json, "d_model", json_integer(d->d_model));
+    json_object_set_new(json, "input_norm", json_string(orth_input_names[d->input]));
+}
+
+orth_status orth_info_folder(const char *path, bool verify, MPI_Comm world, bool speaks,
+                             json_t *json)
 {
     orth_sae_folder *folder = NULL;
     ORTH_TRY(orth_sae_folder_open(path, world, &folder));
     if (speaks)
         print_folder(path, folder);
+    if (speaks && json)
+        describe(path, orth_sae_folder_description(folder), json);
     orth_sae_folder_close(folder);
     if (verify)
         orth_info_line(speaks, "checksums", "none in this folder");

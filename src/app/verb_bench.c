@@ -37,9 +37,10 @@ static void help(FILE *out)
         "n_latent) in the fastest fp32 library here. Steps are whole ones (orth_step) on random\n"
         "tokens in memory; a step's S is measured right before and after it. top-AFA's W_enc "
         "is\n"
-        "scaled so that its codes have the density that is named. Under mpirun everything is "
-        "of\n"
-        "all ranks together.\n");
+        "scaled so that its codes have the density that is named. An evaluation is what\n"
+        "'orthant eval --skip-eps' does with a batch; its share is of the tokens a second that\n"
+        "the step takes through its phases encode and select. Under mpirun everything is of all\n"
+        "ranks together.\n");
 }
 
 static orth_status read_grid(const orth_call *call, orth_bench_options *out)

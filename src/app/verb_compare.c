@@ -2,7 +2,6 @@
 
 #include <orthant/app/verb.h>
 #include <orthant/par/agree.h>
-#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/dictionary_json.h>
 #include <orthant/run/evaluate.h>
@@ -18,6 +17,7 @@ static const orth_option options[] = {
     {"data", ORTH_OPTION_LIST, "FILE...", NULL,
      "activations on which both models are evaluated as `orthant eval` does it"},
     {"encoder", ORTH_OPTION_FLAG, NULL, NULL, "matches the rows of W_enc too, and not W_dec alone"},
+    {"each", ORTH_OPTION_FLAG, NULL, NULL, "adds to --json the nearest latent of every single one"},
     {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures; the keys are below"},
     {"batch", ORTH_OPTION_TEXT, "N", NULL,
      "consecutive rows of a batch; default: each model's train.batch"},
@@ -112,10 +112,11 @@ static orth_status open_session(const orth_call *call, int64_t batch, MPI_Comm w
 static orth_status measure(const orth_call *call, int64_t batch, session *s)
 {
     const orth_sae *a = &s->sides[0].sae, *b = &s->sides[1].sae;
-    ORTH_TRY(orth_dictionary_match_measure(a, b, false, &s->decoder));
+    bool each = s->json_path && orth_call_flag(call, "each");
+    ORTH_TRY(orth_dictionary_match_measure(a, b, false, each, &s->decoder));
     s->has_encoder = orth_call_flag(call, "encoder");
     if (s->has_encoder)
-        ORTH_TRY(orth_dictionary_match_measure(a, b, true, &s->encoder));
+        ORTH_TRY(orth_dictionary_match_measure(a, b, true, each, &s->encoder));
     for (int i = 0; i < 2; i++) {
         side *one = &s->sides[i];
         orth_evaluation_options how = {.batch = batch ? batch : one->source.config.recipe.batch,

@@ -1,10 +1,11 @@
 #include "output.h"
 
 #include <orthant/app/verb.h>
+#include <orthant/base/log.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
-#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/phase.h>
 #include <orthant/run/dictionary_json.h>
 #include <orthant/run/evaluate.h>
 #include <orthant/run/json_value.h>
@@ -190,7 +191,10 @@ static orth_status measure(const orth_call *call, int64_t batch, MPI_Comm world,
         return ORTH_OK;
     ORTH_TRY(orth_pca_fit(s->fit ? s->fit : s->data, s->fit ? s->data : NULL,
                           s->model ? &s->sae : NULL, skip, world, &s->pca));
-    return s->model ? orth_evaluate(&s->sae, s->data, &how, &s->evaluation) : ORTH_OK;
+    if (!s->model)
+        return ORTH_OK;
+    orth_log_info("spectrum: the model on %" PRId64 " tokens", orth_dataset_rows(s->data));
+    return orth_evaluate(&s->sae, s->data, &how, &s->evaluation);
 }
 
 static int64_t rank_of(const session *s)
@@ -288,7 +292,7 @@ static void print_pca(const session *s)
     if (!s->model)
         return;
     int64_t rank = rank_of(s);
-    printf("  rank %-13" PRId64 "%12.6g %12.6g\n", rank, orth_pca_fvu(&s->pca, rank),
+    printf("  rank %-4" PRId64 "as l0    %12.6g %12.6g\n", rank, orth_pca_fvu(&s->pca, rank),
            orth_pca_mse(&s->pca, rank));
     printf("SAE, l0 %-12.6g%12.6g %12.6g\n", s->evaluation.quality.l0, s->evaluation.quality.fvu,
            s->evaluation.quality.mse);

@@ -57,6 +57,11 @@ static const struct {
     {"rows.open", ERRORS},
     {"rows.read", ERRORS | SHORT | FLIP},
     {"stream.thread", ERRORS},
+    /* foreign */
+    {"tensor.create", ERRORS},
+    {"tensor.read", ERRORS},
+    {"tensor.sync", ERRORS},
+    {"tensor.write", ERRORS | SHORT},
     /* eval */
     {"eval.batch", 0},
     /* run */
@@ -72,6 +77,11 @@ static const struct {
     {"checkpoint.sync", ERRORS},
     {"checkpoint.verify", 0},
     {"checkpoint.write", 0},
+    {"export.folder", ERRORS},
+    {"export.rename", ERRORS},
+    {"export.text", ERRORS},
+    {"file.rename", ERRORS},
+    {"file.sync", ERRORS},
     {"folder.sync", ERRORS},
     {"json.create", ERRORS},
     {"json.rename", ERRORS},

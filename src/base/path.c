@@ -56,7 +56,8 @@ static orth_status sync_file(const char *path)
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return refuse(path, "open");
-    orth_status status = fsync(file) == 0 ? ORTH_OK : refuse(path, "bring to the disk");
+    bool failed = orth_fault_fails("file.sync") || fsync(file) != 0;
+    orth_status status = failed ? refuse(path, "bring to the disk") : ORTH_OK;
     close(file);
     return status;
 }
@@ -67,7 +68,7 @@ orth_status orth_file_publish(const char *partial, const char *path)
     const char *slash = strrchr(path, '/');
     int length = slash ? (int)(slash - path) : 0;
     ORTH_TRY(sync_file(partial));
-    if (rename(partial, path) != 0)
+    if (orth_fault_fails("file.rename") || rename(partial, path) != 0)
         return refuse(path, "rename to it");
     ORTH_TRY(
         orth_path_format(&folder, "%.*s%s", length, path, slash ? (length == 0 ? "/" : "") : "."));

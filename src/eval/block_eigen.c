@@ -1,3 +1,4 @@
+#include "alone.h"
 #include "block_matrix.h"
 
 #include <orthant/base/memory.h>
@@ -90,7 +91,7 @@ orth_status orth_block_eigen(const orth_block_grid *grid, double *share, double 
     orth_free(iwork);
     orth_free(work);
     ORTH_TRY(orth_agree(grid->comm, status));
-    return orth_broadcast(values, grid->n, MPI_DOUBLE, 0, grid->comm);
+    return orth_alone(grid->comm, orth_broadcast(values, grid->n, MPI_DOUBLE, 0, grid->comm));
 }
 
 /* The own entries of vectors and of the product, column by column. */
@@ -123,5 +124,5 @@ orth_status orth_block_energies(const orth_block_grid *grid, const double *share
         add_energies(grid, vectors, product, energies);
     }
     orth_free(product);
-    return orth_sum_f64(energies, grid->n, grid->comm);
+    return orth_alone(grid->comm, orth_sum_f64(energies, grid->n, grid->comm));
 }

@@ -1,4 +1,5 @@
 #include "block_matrix.h"
+#include "alone.h"
 
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
@@ -94,7 +95,7 @@ static orth_status describe(orth_block_grid *grid)
 orth_status orth_block_grid_create(int64_t n, MPI_Comm comm, orth_block_grid *out)
 {
     orth_block_grid grid = {.comm = MPI_COMM_NULL, .context = -1, .row = -1, .column = -1};
-    ORTH_TRY(own_communicator(comm, &grid));
+    ORTH_TRY(orth_alone(comm, own_communicator(comm, &grid)));
     grid.n = (int)smaller(n, INT_MAX);
     choose_shape(&grid);
     /* The largest thing counted in an int is pdsyevd's workspace: two shares and some rows. */
@@ -149,7 +150,7 @@ orth_status orth_block_square_sum(const orth_block_grid *grid, const double *sha
                 sum += (row > column ? 2.0 : 1.0) * value * value;
         }
     }
-    ORTH_TRY(orth_sum_f64(&sum, 1, grid->comm));
+    ORTH_TRY(orth_alone(grid->comm, orth_sum_f64(&sum, 1, grid->comm)));
     *out = sum;
     return ORTH_OK;
 }

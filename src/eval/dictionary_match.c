@@ -1,5 +1,7 @@
 #include <orthant/eval/dictionary_match.h>
 
+#include "alone.h"
+
 #include <orthant/base/finite.h>
 #include <orthant/base/memory.h>
 #include <orthant/kern/match.h>
@@ -38,12 +40,12 @@ typedef struct matching {
 static orth_status check_rows(const orth_sae *sae, const float *rows, const char *which)
 {
     int64_t d = sae->d_model;
-    for (int64_t i = 0; i < orth_range_size(sae->part); i++)
-        if (!orth_all_finite(rows + i * d, d))
+    for (int64_t i = sae->part.begin; i < sae->part.end; i++)
+        if (!orth_all_finite(rows + (i - sae->part.begin) * d, d))
             return orth_fail(ORTH_ERR_CORRUPT,
                              "model %s: latent %lld has weights that are NaN or infinite; use an "
                              "earlier checkpoint",
-                             which, (long long)(sae->part.begin + i));
+                             which, (long long)i);
     return ORTH_OK;
 }
 
@@ -169,7 +171,7 @@ static orth_status take_quantiles(const own_part *part, MPI_Comm world, orth_mat
     ORTH_TRY(orth_agree(world, status));
     for (int64_t i = 0; i < part->rows.count; i++)
         orth_values_add(&values, fmax(0.0, 1.0 + part->nearest[i].cosine));
-    status = orth_values_quantiles(&values, shares, 5, world, out->quantiles);
+    status = orth_alone(world, orth_values_quantiles(&values, shares, 5, world, out->quantiles));
     orth_values_free(&values);
     for (int q = 0; q < 5; q++)
         out->quantiles[q] -= 1.0;
@@ -192,10 +194,11 @@ static orth_status summarise(const own_part *part, MPI_Comm world, orth_match *o
         above[1] += cosine > 0.9;
         orth_histogram_add(&out->histogram, cosine);
     }
-    ORTH_TRY(orth_sum_f64(&sum, 1, world));
-    ORTH_TRY(orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, world));
-    ORTH_TRY(orth_allreduce(above, 2, MPI_INT64_T, MPI_SUM, world));
-    ORTH_TRY(orth_allreduce(out->histogram.counts, BINS, MPI_INT64_T, MPI_SUM, world));
+    ORTH_TRY(orth_alone(world, orth_sum_f64(&sum, 1, world)));
+    ORTH_TRY(orth_alone(world, orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, world)));
+    ORTH_TRY(orth_alone(world, orth_allreduce(above, 2, MPI_INT64_T, MPI_SUM, world)));
+    ORTH_TRY(orth_alone(world,
+                        orth_allreduce(out->histogram.counts, BINS, MPI_INT64_T, MPI_SUM, world)));
     out->mean = sum / (double)part->n_latent;
     out->min = -extremes[0];
     out->max = extremes[1];
@@ -204,16 +207,61 @@ static orth_status summarise(const own_part *part, MPI_Comm world, orth_match *o
     return take_quantiles(part, world, out);
 }
 
-static orth_status measure(matching *m, const orth_sae *b, orth_dictionary_match *out)
+/* Every rank's nearest latents, in the order of the latents, on rank 0. */
+static orth_status gather_each(const own_part *part, const matching *m, orth_match_best *all)
 {
-    ORTH_TRY(gather_parts(m, b));
-    ORTH_TRY(match_all(m));
+    orth_transfer transfer = {.comm = m->world};
+    int64_t own[2] = {part->rows.first, part->rows.count}, places[2 * m->size], counts[m->size];
+    for (int r = 0; r < m->size; r++)
+        counts[r] = 1;
+    ORTH_TRY(orth_allgather(own, counts, sizeof own, places, m->world));
+    int64_t size = (int64_t)sizeof *all;
+    for (int r = 1; m->rank == 0 && r < m->size; r++)
+        ORTH_TRY(
+            orth_transfer_receive(&transfer, all + places[2 * r], places[2 * r + 1] * size, r, 0));
+    if (m->rank == 0)
+        memcpy(all + own[0], part->nearest, (size_t)(own[1] * size));
+    else
+        ORTH_TRY(orth_transfer_send(&transfer, part->nearest, own[1] * size, 0, 0));
+    orth_status status = orth_transfer_finish(&transfer);
+    orth_transfer_free(&transfer);
+    return status;
+}
+
+static orth_status take_each(const own_part *part, const matching *m, orth_match *out)
+{
+    orth_match_best *all = NULL;
+    int64_t count = m->rank == 0 ? part->n_latent : 0;
+    orth_status status = ORTH_ALLOCATE(count, "nearest latents", &all);
+    if (status == ORTH_OK && m->rank == 0)
+        status = ORTH_ALLOCATE(count, "nearest latents", &out->nearest);
+    if (status == ORTH_OK && m->rank == 0)
+        status = ORTH_ALLOCATE(count, "nearest latents", &out->cosines);
+    status = orth_agree(m->world, status);
+    if (status == ORTH_OK)
+        status = orth_alone(m->world, gather_each(part, m, all));
+    for (int64_t i = 0; status == ORTH_OK && i < count; i++) {
+        out->nearest[i] = all[i].row;
+        out->cosines[i] = all[i].cosine;
+    }
+    orth_free(all);
+    return status;
+}
+
+static orth_status measure(matching *m, const orth_sae *b, bool each, orth_dictionary_match *out)
+{
+    ORTH_TRY(orth_alone(m->world, gather_parts(m, b)));
+    ORTH_TRY(orth_alone(m->world, match_all(m)));
     ORTH_TRY(summarise(&m->a, m->world, &out->a_to_b));
-    return summarise(&m->b, m->world, &out->b_to_a);
+    ORTH_TRY(summarise(&m->b, m->world, &out->b_to_a));
+    if (!each)
+        return ORTH_OK;
+    ORTH_TRY(take_each(&m->a, m, &out->a_to_b));
+    return take_each(&m->b, m, &out->b_to_a);
 }
 
 orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, bool encoder,
-                                          orth_dictionary_match *out)
+                                          bool each, orth_dictionary_match *out)
 {
     matching m = {
         .world = a->grid->world, .rank = a->grid->rank, .size = a->grid->size, .d = a->d_model};
@@ -225,7 +273,7 @@ orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, 
                          (long long)a->d_model, (long long)b->d_model);
     orth_status status = orth_agree(m.world, allocate(&m, a, b, encoder));
     if (status == ORTH_OK)
-        status = measure(&m, b, &found);
+        status = measure(&m, b, each, &found);
     part_free(&m.a);
     part_free(&m.b);
     orth_free(m.visitor);
@@ -242,7 +290,11 @@ orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, 
 
 void orth_dictionary_match_free(orth_dictionary_match *match)
 {
-    orth_histogram_free(&match->a_to_b.histogram);
-    orth_histogram_free(&match->b_to_a.histogram);
+    orth_match *ways[] = {&match->a_to_b, &match->b_to_a};
+    for (int i = 0; i < 2; i++) {
+        orth_histogram_free(&ways[i]->histogram);
+        orth_free(ways[i]->nearest);
+        orth_free(ways[i]->cosines);
+    }
     memset(match, 0, sizeof *match);
 }

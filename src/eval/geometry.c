@@ -1,5 +1,6 @@
 #include <orthant/eval/geometry.h>
 
+#include "alone.h"
 #include "frame.h"
 #include "row_sums.h"
 
@@ -214,20 +215,22 @@ orth_status orth_coherence_measure(const orth_sae *sae, orth_coherence *out)
     return status;
 }
 
+static orth_status add_and_agree(const orth_sae *sae, survey *s, orth_geometry *out)
+{
+    ORTH_TRY(add_pairs(sae, s));
+    ORTH_TRY(agree_gram(&s->found.plain, sae, &out->stored));
+    ORTH_TRY(agree_gram(&s->found.scaled, sae, &out->unit));
+    memcpy(out->cosines.counts, s->found.bins, sizeof s->found.bins);
+    return orth_allreduce(out->cosines.counts, ORTH_GRAM_BINS, MPI_INT64_T, MPI_SUM,
+                          sae->grid->world);
+}
+
 static orth_status measure_pairs(const orth_sae *sae, orth_geometry *out)
 {
     survey s;
     orth_status status = survey_create(sae, true, &s);
     if (status == ORTH_OK)
-        status = add_pairs(sae, &s);
-    if (status == ORTH_OK)
-        status = agree_gram(&s.found.plain, sae, &out->stored);
-    if (status == ORTH_OK)
-        status = agree_gram(&s.found.scaled, sae, &out->unit);
-    memcpy(out->cosines.counts, s.found.bins, sizeof s.found.bins);
-    if (status == ORTH_OK)
-        status = orth_allreduce(out->cosines.counts, ORTH_GRAM_BINS, MPI_INT64_T, MPI_SUM,
-                                sae->grid->world);
+        status = orth_alone(sae->grid->world, add_and_agree(sae, &s, out));
     survey_free(&s);
     return status;
 }

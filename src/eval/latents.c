@@ -190,33 +190,44 @@ static orth_range part_of(const orth_sae *sae, int rank)
     return (orth_range){shard.begin + part.begin, shard.begin + part.end};
 }
 
-/* `size` bytes of each own latent in the range, to their places on rank 0. Ranks send one after
- * another: a slab is small. */
-static orth_status bring(const orth_latents *latents, orth_range range, const void *own,
-                         int64_t size, void *all)
+/* Elements of type `latent`, one of each own latent in the range, to their places on rank 0. Ranks
+ * send one after another: a slab is small. */
+static orth_status send_or_receive(const orth_latents *latents, orth_range range, const char *own,
+                                   int64_t size, MPI_Datatype latent, char *all)
 {
     const orth_sae *sae = latents->sae;
     const orth_grid *grid = sae->grid;
     orth_range mine = intersection(range, sae->part);
-    const char *from = (const char *)own + (mine.begin - sae->part.begin) * size;
-    int64_t bytes = orth_range_size(mine) * size;
-    if (size == 0)
-        return ORTH_OK;
+    int64_t count = orth_range_size(mine);
+    const char *from = count > 0 ? own + (mine.begin - sae->part.begin) * size : own;
     if (grid->rank != 0) {
-        if (bytes > 0)
-            ORTH_MPI(MPI_Send(from, (int)bytes, MPI_BYTE, 0, 0, grid->world));
+        if (count > 0)
+            ORTH_MPI(MPI_Send(from, (int)count, latent, 0, 0, grid->world));
         return ORTH_OK;
     }
-    if (bytes > 0)
-        memcpy((char *)all + (mine.begin - range.begin) * size, from, (size_t)bytes);
+    if (count > 0)
+        memcpy(all + (mine.begin - range.begin) * size, from, (size_t)(count * size));
     for (int rank = 1; rank < grid->size; rank++) {
         orth_range its = intersection(range, part_of(sae, rank));
         if (orth_range_size(its) > 0)
-            ORTH_MPI(MPI_Recv((char *)all + (its.begin - range.begin) * size,
-                              (int)(orth_range_size(its) * size), MPI_BYTE, rank, 0, grid->world,
-                              MPI_STATUS_IGNORE));
+            ORTH_MPI(MPI_Recv(all + (its.begin - range.begin) * size, (int)orth_range_size(its),
+                              latent, rank, 0, grid->world, MPI_STATUS_IGNORE));
     }
     return ORTH_OK;
+}
+
+static orth_status bring(const orth_latents *latents, orth_range range, const void *own,
+                         int64_t size, void *all)
+{
+    /* A latent is one element, so that counts stay within an int. */
+    MPI_Datatype latent;
+    if (size == 0)
+        return ORTH_OK;
+    ORTH_MPI(MPI_Type_contiguous((int)size, MPI_BYTE, &latent));
+    ORTH_MPI(MPI_Type_commit(&latent));
+    orth_status status = send_or_receive(latents, range, own, size, latent, all);
+    ORTH_MPI(MPI_Type_free(&latent));
+    return status;
 }
 
 static void describe(const orth_latents *latents, const orth_tally_entry *entry, int64_t n,

@@ -1,5 +1,7 @@
 #include "outer_sum.h"
 
+#include "alone.h"
+
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/alive.h>
@@ -127,8 +129,8 @@ static orth_status deliver(orth_outer_sum *sum, int64_t first, int64_t end)
         packed += sum->to[rank];
         sum->from[rank] = own;
     }
-    ORTH_TRY(
-        orth_alltoall(sum->sent, sum->to, sum->received, sum->from, sizeof *sum->sent, grid->comm));
+    ORTH_TRY(orth_alone(grid->comm, orth_alltoall(sum->sent, sum->to, sum->received, sum->from,
+                                                  sizeof *sum->sent, grid->comm)));
     unpack(sum, &p);
     return ORTH_OK;
 }

@@ -1,5 +1,6 @@
 #include <orthant/eval/pca.h>
 
+#include "alone.h"
 #include "frame.h"
 
 #include <orthant/base/memory.h>
@@ -14,7 +15,7 @@
 
 /* Values that a rank reads at a time: 16 MiB, and so many rows that bringing a d x d matrix to its
  * owners is little work beside computing it. */
-enum { BLOCK_VALUES = 1 << 22, LEAST_ROWS = 1024 };
+enum { BLOCK_VALUES = 1 << 22, LEAST_ROWS = 2048 };
 
 /** A pass over a table under way. */
 typedef struct pass {
@@ -23,6 +24,7 @@ typedef struct pass {
     bool skip;
     MPI_Comm world;
     orth_range rows; ///< of this rank
+    int64_t largest; ///< part of the rows of any rank
     int64_t block;   ///< rows at a time
     orth_stream *stream;
     float *x;       ///< (block, d)
@@ -67,16 +69,23 @@ static orth_status pass_allocate(pass *p)
     return ORTH_ALLOCATE(d + 1, "sums of the activations", &p->sums);
 }
 
+static orth_status find_rank(MPI_Comm world, int *rank, int *size)
+{
+    ORTH_MPI(MPI_Comm_rank(world, rank));
+    ORTH_MPI(MPI_Comm_size(world, size));
+    return ORTH_OK;
+}
+
 static orth_status pass_create(orth_dataset *dataset, const orth_sae *sae, bool skip,
                                MPI_Comm world, pass *out)
 {
     pass p = {.dataset = dataset, .sae = sae, .skip = skip, .world = world};
     int rank, size;
-    ORTH_MPI(MPI_Comm_rank(world, &rank));
-    ORTH_MPI(MPI_Comm_size(world, &size));
+    ORTH_TRY(orth_alone(world, find_rank(world, &rank, &size)));
     int64_t rows = orth_dataset_rows(dataset);
     int64_t block = BLOCK_VALUES / orth_dataset_width(dataset);
     int64_t largest = orth_partition_largest(rows, size);
+    p.largest = largest;
     p.rows = orth_partition(rows, size, rank);
     p.block = block < LEAST_ROWS ? LEAST_ROWS : block;
     p.block = p.block > largest ? largest : p.block;
@@ -121,7 +130,7 @@ static orth_status take_centre(pass *p, int64_t count)
     orth_scatter_sums(p->x, count, d, NULL, p->factor, sums);
     for (int64_t i = 0; i < count; i++)
         sums[d] += p->factor[i];
-    ORTH_TRY(orth_sum_f64(sums, d + 1, p->world));
+    ORTH_TRY(orth_alone(p->world, orth_sum_f64(sums, d + 1, p->world)));
     for (int64_t j = 0; j < d; j++)
         p->centre[j] = sums[d] > 0.0 ? sums[j] / sums[d] : 0.0;
     memset(sums, 0, (size_t)(d + 1) * sizeof *sums);
@@ -133,10 +142,7 @@ static orth_status take_centre(pass *p, int64_t count)
 static orth_status run(pass *p, bool choose, orth_outer_sum *sum)
 {
     int64_t d = orth_dataset_width(p->dataset), size = orth_range_size(p->rows);
-    int ranks;
-    ORTH_MPI(MPI_Comm_size(p->world, &ranks));
-    int64_t largest = orth_partition_largest(orth_dataset_rows(p->dataset), ranks);
-    for (int64_t done = 0; done < largest; done += p->block) {
+    for (int64_t done = 0; done < p->largest; done += p->block) {
         int64_t begin = done < size ? done : size;
         int64_t count = size - begin < p->block ? size - begin : p->block, bad = 0;
         orth_nonfinite found = {.first_row = -1};
@@ -151,7 +157,7 @@ static orth_status run(pass *p, bool choose, orth_outer_sum *sum)
         ORTH_TRY(orth_outer_sum_add(sum, p->x, count, p->centre, p->factor));
         orth_alive();
     }
-    ORTH_TRY(orth_sum_f64(p->sums, d + 1, p->world));
+    ORTH_TRY(orth_alone(p->world, orth_sum_f64(p->sums, d + 1, p->world)));
     if (p->sums[d] == 0.0)
         return orth_fail(ORTH_ERR_DATA,
                          "%s: no row without NaN or Inf is left; name other activations",

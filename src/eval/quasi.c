@@ -42,23 +42,18 @@ orth_status orth_quasi_finish(orth_quasi *quasi, MPI_Comm comm)
     return ORTH_OK;
 }
 
-orth_status orth_bias_coherence(const orth_sae *sae, double *cosine, double *least)
+orth_status orth_bias_coherence(const orth_sae *sae, double *cosine)
 {
     int64_t d = sae->d_model;
     const float *b = sae->weights.b_dec;
-    double length = sqrt(orth_dot_f64(b, b, d)), most = 0.0, shortest = INFINITY;
+    double length = sqrt(orth_dot_f64(b, b, d)), most = 0.0;
     for (int64_t i = 0; i < orth_range_size(sae->own); i++) {
         const float *row = sae->weights.W_dec + i * d;
         double norm = sqrt(orth_dot_f64(row, row, d));
-        if (!(norm > 0.0))
-            continue;
-        shortest = fmin(shortest, norm);
-        if (length > 0.0)
+        if (norm > 0.0 && length > 0.0)
             most = fmax(most, fabs(orth_dot_f64(row, b, d)) / (norm * length));
     }
     ORTH_TRY(orth_allreduce(&most, 1, MPI_DOUBLE, MPI_MAX, sae->grid->world));
-    ORTH_TRY(orth_allreduce(&shortest, 1, MPI_DOUBLE, MPI_MIN, sae->grid->world));
     *cosine = most;
-    *least = shortest;
     return ORTH_OK;
 }

@@ -1,5 +1,6 @@
 #include "row_sums.h"
 
+#include "alone.h"
 #include "frame.h"
 
 #include <orthant/base/memory.h>
@@ -37,8 +38,9 @@ static orth_status take_norms(summing *s, powers *all, orth_row_sums *out)
         extremes[0] = fmax(extremes[0], -norm);
         extremes[1] = fmax(extremes[1], norm);
     }
-    ORTH_TRY(orth_sum_f64(sums, 4, s->sae->grid->world));
-    ORTH_TRY(orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, s->sae->grid->world));
+    ORTH_TRY(orth_alone(s->sae->grid->world, orth_sum_f64(sums, 4, s->sae->grid->world)));
+    ORTH_TRY(orth_alone(s->sae->grid->world,
+                        orth_allreduce(extremes, 2, MPI_DOUBLE, MPI_MAX, s->sae->grid->world)));
     *all = (powers){sums[1], sums[2]};
     out->norm_min = -extremes[0];
     out->norm_max = extremes[1];
@@ -61,7 +63,7 @@ static orth_status mean_product(summing *s, const double *factor, double diagona
     for (int64_t j = 0; j < d; j++)
         s->sum[j] = 0.0;
     orth_scatter_sums(s->rows, s->n_row, d, NULL, factor, s->sum);
-    ORTH_TRY(orth_sum_f64(s->sum, d, s->sae->grid->world));
+    ORTH_TRY(orth_alone(s->sae->grid->world, orth_sum_f64(s->sum, d, s->sae->grid->world)));
     for (int64_t j = 0; j < d; j++)
         square += s->sum[j] * s->sum[j];
     *out = mean_off(s->sae, square, diagonal);

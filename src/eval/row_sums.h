@@ -15,7 +15,7 @@ typedef struct orth_row_sums {
 } orth_row_sums;
 
 /** Measure; `squares` false leaves out the mean squares, which take W^T W. Collective over the
- * grid; agreed, but for MPI's own failures. */
+ * grid; agreed (a rank that fails alone in the middle ends the job). */
 orth_status orth_row_sums_measure(const orth_sae *sae, bool squares, orth_row_sums *out);
 
 #endif

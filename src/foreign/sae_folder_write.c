@@ -158,12 +158,16 @@ static orth_status write_uncentred(const writing *w, int64_t index)
 {
     const orth_sae *sae = w->what->sae;
     const orth_params *p = &sae->weights;
-    for (int64_t i = 0; i < orth_range_size(sae->own); i++) {
-        double sum = (double)p->b_enc[i];
-        for (int64_t j = 0; j < sae->d_model; j++)
-            sum -= (double)p->W_enc[i * sae->d_model + j] * (double)p->b_dec[j];
-        int64_t at = sae->own.begin + i;
-        ORTH_TRY(orth_tensor_write_f64(w->file, index, at, at + 1, &sum));
+    for (int64_t i = sae->own.begin; i < sae->own.end; i += SAE_SLAB_LATENTS) {
+        int64_t end = i + SAE_SLAB_LATENTS < sae->own.end ? i + SAE_SLAB_LATENTS : sae->own.end;
+        for (int64_t k = i; k < end; k++) {
+            const float *row = p->W_enc + (k - sae->own.begin) * sae->d_model;
+            double sum = (double)p->b_enc[k - sae->own.begin];
+            for (int64_t j = 0; j < sae->d_model; j++)
+                sum -= (double)row[j] * (double)p->b_dec[j];
+            w->piece[k - i] = (float)sum;
+        }
+        ORTH_TRY(orth_tensor_write_f32(w->file, index, i, end, w->piece));
     }
     return ORTH_OK;
 }
@@ -187,11 +191,11 @@ static orth_status write_part(const writing *w, int64_t index, const sae_item *i
     case SAE_THRESHOLD:
         return orth_tensor_write_f32(w->file, index, own.begin, own.end, sae->threshold);
     case SAE_B_DEC:
-        for (int64_t j = 0; sae->grid->rank == 0 && j < sae->d_model; j++) {
-            float value = scaled(p->b_dec[j], w->decoder);
-            ORTH_TRY(orth_tensor_write_f32(w->file, index, j, j + 1, &value));
-        }
-        return ORTH_OK;
+        if (sae->grid->rank != 0)
+            return ORTH_OK;
+        for (int64_t j = 0; j < sae->d_model; j++)
+            w->piece[j] = scaled(p->b_dec[j], w->decoder);
+        return orth_tensor_write_f32(w->file, index, 0, sae->d_model, w->piece);
     case SAE_PARTS:
         break;
     }

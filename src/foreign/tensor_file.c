@@ -12,6 +12,8 @@ struct orth_tensor_file {
     char *path;
     orth_status fault;
     orth_tensor_format format;
+    orth_tensor_type raw_type; ///< of a raw file: what the caller says of it
+    int64_t raw_width;
     orth_source source;
     orth_table table;
 };
@@ -63,7 +65,7 @@ orth_status orth_tensor_file_recognise(const char *path, MPI_Comm comm, bool *ou
 
 const char *orth_tensor_format_name(orth_tensor_format format)
 {
-    static const char *const names[] = {"safetensors", "PyTorch (zip)", "npy", "npz"};
+    static const char *const names[] = {"safetensors", "PyTorch (zip)", "npy", "npz", "raw"};
     return names[format];
 }
 
@@ -83,9 +85,31 @@ static orth_status check_format(const char *path, int format)
     return ORTH_OK;
 }
 
+static orth_status raw_table(orth_tensor_file *file)
+{
+    int64_t row = file->raw_width * orth_tensor_type_size(file->raw_type);
+    ORTH_TRY(orth_source_open(file->path, false, &file->source));
+    int64_t bytes = file->source.bytes;
+    if (bytes % row)
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%.1000s: %lld bytes are no number of rows of %lld values of type %s; "
+                         "check width and type",
+                         file->path, (long long)bytes, (long long)file->raw_width,
+                         orth_tensor_type_name(file->raw_type));
+    orth_record record = {.entry = {.kind = ORTH_ENTRY_TENSOR,
+                                    .type = file->raw_type,
+                                    .rank = 2,
+                                    .shape = {bytes / row, file->raw_width}},
+                          .place.member = -1};
+    orth_shape_strides(2, record.entry.shape, record.place.stride);
+    return orth_table_add(&file->table, "", NULL, &record);
+}
+
 /* Rank 0: what it is, and what it holds. */
 static orth_status read_table(orth_tensor_file *file)
 {
+    if (file->format == ORTH_FORMAT_RAW)
+        return raw_table(file);
     static orth_status (*const readers[])(orth_source *, orth_table *) = {
         orth_safetensors_table, orth_torch_table, orth_npy_table, orth_npz_table};
     int format = UNKNOWN;
@@ -128,20 +152,19 @@ static orth_status open_on_all(orth_tensor_file *file, MPI_Comm comm)
     return orth_agree(comm, follow(file, rank));
 }
 
-orth_status orth_tensor_file_open(const char *path, orth_status fault, MPI_Comm comm,
-                                  orth_tensor_file **out)
+/* `like` has the format and what else is known before. */
+static orth_status open_like(const char *path, const orth_tensor_file *like, MPI_Comm comm,
+                             orth_tensor_file **out)
 {
     orth_tensor_file *file = NULL;
     orth_status status = ORTH_ALLOCATE(1, "tensor file", &file);
     if (status == ORTH_OK) {
-        file->fault = fault;
+        *file = *like;
         file->source = (orth_source){.fd = -1, .open = -1};
         file->path = orth_strdup(path);
         if (!file->path)
             status = orth_fail(ORTH_ERR_ENVIRONMENT,
-                               "%.1000s: out of memory for its name; free "
-                               "memory",
-                               path);
+                               "%.1000s: out of memory for its name; free memory", path);
     }
     status = orth_agree(comm, status);
     if (status == ORTH_OK)
@@ -150,9 +173,23 @@ orth_status orth_tensor_file_open(const char *path, orth_status fault, MPI_Comm 
         *out = file;
     else
         orth_tensor_file_close(file);
-    if (status == ORTH_ERR_CORRUPT || (status == ORTH_ERR_USAGE && fault == ORTH_ERR_DATA))
-        return fault;
+    if (status == ORTH_ERR_CORRUPT || (status == ORTH_ERR_USAGE && like->fault == ORTH_ERR_DATA))
+        return like->fault;
     return status;
+}
+
+orth_status orth_tensor_file_open(const char *path, orth_status fault, MPI_Comm comm,
+                                  orth_tensor_file **out)
+{
+    return open_like(path, &(orth_tensor_file){.fault = fault}, comm, out);
+}
+
+orth_status orth_tensor_file_open_raw(const char *path, orth_tensor_type type, int64_t width,
+                                      orth_status fault, MPI_Comm comm, orth_tensor_file **out)
+{
+    const orth_tensor_file like = {
+        .fault = fault, .format = ORTH_FORMAT_RAW, .raw_type = type, .raw_width = width};
+    return open_like(path, &like, comm, out);
 }
 
 void orth_tensor_file_close(orth_tensor_file *file)

@@ -1,5 +1,6 @@
 #include "tensor_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
 #include <orthant/par/alive.h>
 
@@ -67,7 +68,9 @@ void orth_source_close(orth_source *source)
 static orth_status read_plain(const orth_source *source, int64_t begin, int64_t end, char *out)
 {
     for (int64_t at = begin; at < end;) {
-        ssize_t got = pread(source->fd, out + (at - begin), (size_t)(end - at), (off_t)at);
+        ssize_t got = orth_fault_fails("tensor.read")
+                          ? -1
+                          : pread(source->fd, out + (at - begin), (size_t)(end - at), (off_t)at);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)

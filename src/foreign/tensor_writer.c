@@ -3,6 +3,7 @@
 
 #include "writer_parts.h"
 
+#include <orthant/base/fault.h>
 #include <orthant/base/half.h>
 #include <orthant/base/memory.h>
 #include <orthant/base/path.h>
@@ -68,6 +69,10 @@ static orth_status begin(orth_tensor_writer *writer)
         return orth_safetensors_begin(&writer->table, &writer->before);
     case ORTH_FORMAT_NPY:
         return orth_npy_begin(&writer->table, &writer->before);
+    case ORTH_FORMAT_RAW:
+        return writer->table.count == 1
+                   ? ORTH_OK
+                   : orth_fail(ORTH_ERR_INTERNAL, "raw: takes one tensor; report it");
     case ORTH_FORMAT_TORCH:
         return orth_torch_pickle(&writer->table, &writer->before);
     default:
@@ -80,8 +85,11 @@ static orth_status write_bytes(const orth_tensor_writer *writer, int64_t at, con
                                int64_t count)
 {
     for (int64_t done = 0; done < count;) {
-        ssize_t n = pwrite(writer->fd, (const char *)bytes + done, (size_t)(count - done),
-                           (off_t)(at + done));
+        orth_fault_effect fault = orth_fault("tensor.write");
+        int64_t some = fault == ORTH_FAULT_SHORT ? (count - done + 1) / 2 : count - done;
+        ssize_t n = fault == ORTH_FAULT_ERROR ? -1
+                                              : pwrite(writer->fd, (const char *)bytes + done,
+                                                       (size_t)some, (off_t)(at + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -107,7 +115,8 @@ static orth_status create(orth_tensor_writer *writer)
         if (record->entry.kind == ORTH_ENTRY_TENSOR && last > end)
             end = last;
     }
-    writer->fd = open(writer->elements, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (!orth_fault_fails("tensor.create"))
+        writer->fd = open(writer->elements, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer->fd < 0)
         return refuse(writer->path, "create");
     writer->created = true;
@@ -278,7 +287,8 @@ static orth_status count_elements(const orth_tensor_writer *writer)
 /* What this rank wrote is on the disk. */
 static orth_status finish(orth_tensor_writer *writer)
 {
-    orth_status status = fsync(writer->fd) == 0 ? ORTH_OK : refuse(writer->path, "sync");
+    bool failed = orth_fault_fails("tensor.sync") || fsync(writer->fd) != 0;
+    orth_status status = failed ? refuse(writer->path, "bring to the disk") : ORTH_OK;
     if (close(writer->fd) != 0 && status == ORTH_OK)
         status = refuse(writer->path, "write");
     writer->fd = -1;

@@ -5,15 +5,24 @@
 #include <orthant/base/memory.h>
 #include <orthant/base/utf8.h>
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Strings that are read at a time. */
 enum { PIECE = 4096 };
 
-/* What HDF5 may allocate for the strings of a piece: a file may claim any length. */
+/* What HDF5 allocates for the strings of a piece goes into one list, which is freed when they have
+ * been copied: after a failure HDF5 has lost track of it. And it is bounded: a file may claim any
+ * length. */
+typedef struct block {
+    struct block *next;
+    max_align_t bytes[];
+} block;
+
 typedef struct budget {
     int64_t left;
+    block *blocks;
 } budget;
 
 static void *take(size_t size, void *context)
@@ -21,14 +30,28 @@ static void *take(size_t size, void *context)
     budget *b = context;
     if ((uint64_t)size > (uint64_t)b->left)
         return NULL;
+    block *taken = orth_malloc(sizeof *taken + size);
+    if (!taken)
+        return NULL;
     b->left -= (int64_t)size;
-    return malloc(size);
+    taken->next = b->blocks;
+    b->blocks = taken;
+    return taken->bytes;
 }
 
-static void give(void *block, void *context)
+static void keep(void *bytes, void *context)
 {
+    (void)bytes;
     (void)context;
-    free(block);
+}
+
+static void free_blocks(budget *b)
+{
+    while (b->blocks) {
+        block *next = b->blocks->next;
+        free(b->blocks);
+        b->blocks = next;
+    }
 }
 
 /* A read of strings under way. */
@@ -79,14 +102,6 @@ static orth_status append_element(reading *r, const char *element)
     return append(r, element, length);
 }
 
-/* Variable strings are HDF5's allocations. What it allocated before it failed it has lost track of,
- * at most the budget. */
-static void reclaim(reading *r, hid_t space, char *elements)
-{
-    if (r->variable)
-        H5Dvlen_reclaim(r->type, space, r->transfer, elements);
-}
-
 static orth_status read_piece(reading *r, int64_t begin, int64_t end, char *elements)
 {
     hsize_t start = (hsize_t)begin, count = (hsize_t)(end - begin);
@@ -103,8 +118,7 @@ static orth_status read_piece(reading *r, int64_t begin, int64_t end, char *elem
             orth_h5_fail(r->dataset->file, "cannot read the strings of dataset", r->dataset->name);
     for (int64_t i = 0; status == ORTH_OK && i < end - begin; i++)
         status = append_element(r, elements + i * (int64_t)r->size);
-    if (result >= 0)
-        reclaim(r, in_memory, elements);
+    free_blocks(&r->room);
     if (on_disk >= 0)
         H5Sclose(on_disk);
     if (in_memory >= 0)
@@ -126,7 +140,7 @@ static orth_status prepare(reading *r)
                 H5Tset_size(r->type, r->variable ? H5T_VARIABLE : r->size) >= 0 &&
                 H5Tset_cset(r->type, H5Tget_cset(on_disk)) >= 0 &&
                 (r->variable || H5Tset_strpad(r->type, H5Tget_strpad(on_disk)) >= 0) &&
-                H5Pset_vlen_mem_manager(r->transfer, take, &r->room, give, &r->room) >= 0;
+                H5Pset_vlen_mem_manager(r->transfer, take, &r->room, keep, &r->room) >= 0;
     if (on_disk >= 0)
         H5Tclose(on_disk);
     if (good)

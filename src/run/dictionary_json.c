@@ -89,5 +89,12 @@ json_t *orth_match_json(const orth_match *match)
     orth_json_set_integer(object, "above_0.7", match->above_07);
     orth_json_set_integer(object, "above_0.9", match->above_09);
     json_object_set_new(object, "histogram", orth_json_histogram(&match->histogram));
+    if (match->nearest) {
+        json_t *nearest = json_array();
+        for (int64_t i = 0; i < match->n_latent; i++)
+            json_array_append_new(nearest, json_integer((json_int_t)match->nearest[i]));
+        json_object_set_new(object, "nearest", nearest);
+        json_object_set_new(object, "cosines", orth_json_numbers(match->cosines, match->n_latent));
+    }
     return object;
 }

@@ -41,11 +41,13 @@ static orth_status measure_eps(const orth_sae *sae, bool wanted, orth_evaluation
     out->eps_unit = out->eps_bias = NAN;
     if (!wanted)
         return ORTH_OK;
-    double least;
-    ORTH_TRY(orth_coherence_measure(sae, &out->eps));
-    ORTH_TRY(orth_bias_coherence(sae, &out->eps_bias, &least));
-    /* Two rows' cosine is their product through their lengths, hence at most this. */
-    out->eps_unit = fmax(out->eps_bias, fmin(1.0, out->eps.max_abs / (least * least)));
+    orth_geometry geometry;
+    ORTH_TRY(orth_geometry_measure(sae, true, &geometry));
+    out->eps = geometry.stored;
+    out->eps_unit = geometry.unit.max_abs;
+    orth_geometry_free(&geometry);
+    ORTH_TRY(orth_bias_coherence(sae, &out->eps_bias));
+    out->eps_unit = fmax(out->eps_unit, out->eps_bias);
     return ORTH_OK;
 }
 

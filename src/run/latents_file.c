@@ -3,16 +3,11 @@
 
 #include <orthant/par/agree.h>
 #include <orthant/par/alive.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
 
 static json_t *integer(int64_t value)
 {
@@ -23,7 +18,7 @@ static json_t *integer(int64_t value)
 static void set_context(json_t *object, const orth_context *context)
 {
     if (context->document >= 0)
-        json_object_set_new(object, "document", integer(context->document));
+        orth_json_set_integer(object, "document", context->document);
     if (context->count == 0)
         return;
     json_t *tokens = json_array(), *strings = json_array();
@@ -32,7 +27,7 @@ static void set_context(json_t *object, const orth_context *context)
         json_array_append_new(strings,
                               context->string[i] ? json_string(context->string[i]) : json_null());
     }
-    json_object_set_new(object, "place", integer(context->place));
+    orth_json_set_integer(object, "place", context->place);
     json_object_set_new(object, "tokens", tokens);
     json_object_set_new(object, "strings", strings);
 }
@@ -44,11 +39,11 @@ static orth_status add_example(const orth_latents_text *text, const orth_latent_
     json_t *object = json_object();
     const char *file = orth_dataset_locate(text->dataset, example->row, &row_in_file);
     json_array_append_new(array, object);
-    json_object_set_new(object, "row", integer(example->row));
-    json_object_set_new(object, "value", number(example->value));
+    orth_json_set_integer(object, "row", example->row);
+    orth_json_set_number(object, "value", example->value);
     /* A path that is not UTF-8 cannot be told in JSON. */
     json_object_set_new(object, "file", json_string(file));
-    json_object_set_new(object, "row_in_file", integer(row_in_file));
+    orth_json_set_integer(object, "row_in_file", row_in_file);
     if (!text->text)
         return ORTH_OK;
     orth_context context;
@@ -74,12 +69,12 @@ static json_t *describe(const orth_latents_slab *slab, int64_t i)
 {
     const orth_latent *latent = slab->latent + i;
     json_t *object = json_object(), *neighbours = json_array();
-    json_object_set_new(object, "latent", integer(slab->range.begin + i));
-    json_object_set_new(object, "count", integer(latent->count));
-    json_object_set_new(object, "frequency", number(latent->frequency));
-    json_object_set_new(object, "sum", number(latent->sum));
-    json_object_set_new(object, "mean", number(latent->mean));
-    json_object_set_new(object, "max", number(latent->max));
+    orth_json_set_integer(object, "latent", slab->range.begin + i);
+    orth_json_set_integer(object, "count", latent->count);
+    orth_json_set_number(object, "frequency", latent->frequency);
+    orth_json_set_number(object, "sum", latent->sum);
+    orth_json_set_number(object, "mean", latent->mean);
+    orth_json_set_number(object, "max", latent->max);
     json_object_set_new(object, "dead", json_boolean(latent->dead));
     json_object_set_new(object, "dense", json_boolean(latent->dense));
     for (int64_t m = 0; m < slab->neighbours; m++) {
@@ -87,7 +82,7 @@ static json_t *describe(const orth_latents_slab *slab, int64_t i)
         if (near->latent >= 0)
             json_array_append_new(neighbours,
                                   json_pack("{s:I,s:o}", "latent", (json_int_t)near->latent,
-                                            "cosine", number(near->cosine)));
+                                            "cosine", orth_json_number(near->cosine)));
     }
     json_object_set_new(object, "neighbours", neighbours);
     return object;

@@ -67,7 +67,7 @@ class Compare(unittest.TestCase):
         self.check_way(figures[part]["b_to_a"], cosines.T)
 
     def test_sizes(self):
-        for ranks in (1, 2, 3, 4):
+        for ranks in (1, 2, 4):
             figures, done = self.compare("a", "b", ranks=ranks)
             self.check(figures, "decoder", self.A, self.B)
             self.assertNotIn("encoder", figures)
@@ -101,6 +101,18 @@ class Compare(unittest.TestCase):
                         self.assertEqual(found["above_0.9"], 301)
         figures, _ = self.compare("a", "a")
         self.assertAlmostEqual(figures["decoder"]["a_to_b"]["mean"], 1, delta=1e-14)
+        self.assertNotIn("nearest", figures["decoder"]["a_to_b"])
+
+    def test_each(self):
+        places = np.argsort(self.order)  # of A's rows among the permuted ones
+        for ranks, grid in ((1, (1, 1)), (4, (2, 2))):
+            figures, _ = self.compare("a", "permuted", "--each", "--set",
+                                      f"grid.n_group={grid[0]}", f"grid.n_shard={grid[1]}",
+                                      ranks=ranks)
+            found = figures["decoder"]
+            self.assertEqual(found["a_to_b"]["nearest"], places.tolist())
+            self.assertEqual(found["b_to_a"]["nearest"], self.order.tolist())
+            np.testing.assert_allclose(found["a_to_b"]["cosines"], 1, rtol=1e-6)
 
     def test_flipped(self):
         """A latent and its opposite are different ones."""
@@ -133,17 +145,16 @@ class Compare(unittest.TestCase):
 
     def test_refusals(self):
         wide = dictionaries.make_model(self.folder, "wide", np.eye(31, 23))
-        for ranks in (1, 3):
-            for code, text, *arguments in (
-                    (2, "d_model 19", self.models["a"], wide),
-                    (2, "there is no such model", self.models["a"],
-                     os.path.join(self.folder, "absent")),
-                    (2, "compare", self.models["a"]),
-                    (4, "no-such", self.models["a"], self.models["b"], "--json",
-                     os.path.join(self.folder, "no-such", "out.json")),
-                    (3, "absent.h5", self.models["a"], self.models["b"], "--data",
-                     os.path.join(self.folder, "absent.h5"))):
-                self.refuse(code, text, *arguments, ranks=ranks)
+        for ranks, code, text, *arguments in (
+                (3, 2, "d_model 19", self.models["a"], wide),
+                (1, 2, "there is no such model", self.models["a"],
+                 os.path.join(self.folder, "absent")),
+                (1, 2, "compare", self.models["a"]),
+                (3, 4, "no-such", self.models["a"], self.models["b"], "--json",
+                 os.path.join(self.folder, "no-such", "out.json")),
+                (3, 3, "absent.h5", self.models["a"], self.models["b"], "--data",
+                 os.path.join(self.folder, "absent.h5"))):
+            self.refuse(code, text, *arguments, ranks=ranks)
 
 
 if __name__ == "__main__":

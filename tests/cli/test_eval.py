@@ -28,7 +28,28 @@ def expected(run_dir, selection):
     off = gram[~np.eye(n, dtype=bool)]
     fired = (f > 0).sum(0)
     fvu = r2.sum() / ((x - x.mean(0)) ** 2).sum()
-    return {
+    norm_z, norm_f = np.sqrt(x2), np.sqrt(scaled2)
+    unit = np.vstack([W_dec, b_dec])
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosines = np.abs(np.triu(unit @ unit.T, 1))
+    length1 = (f * np.linalg.norm(W_dec, axis=1)).sum(1) + np.linalg.norm(b_dec)
+    pairs = length1 ** 2 - scaled2
+    bounds = {}
+    for i, eps in enumerate((0.25, 0.5, 1)):
+        above = (norm_f * np.sqrt(1 - eps) > norm_z).sum()
+        below = (norm_f * np.sqrt(1 + eps) < norm_z).sum()
+        bounds.update({f"zf.bounds.{i}.above": above, f"zf.bounds.{i}.below": below,
+                       f"zf.bounds.{i}.within": 1 - (above + below) / len(x),
+                       f"zf.bounds.{i}.lower": 1 / np.sqrt(1 + eps)})
+    return bounds | {
+        "zf.over": (norm_f > norm_z).sum(), "zf.under": (norm_f < norm_z).sum(),
+        "quasi_orthogonality.eps_max": cosines.max(),
+        "quasi_orthogonality.eps_bias": cosines[:, -1].max(),
+        "quasi_orthogonality.violations": 0,
+        "quasi_orthogonality.largest_ratio": (np.abs((x_hat ** 2).sum(1) - scaled2) / pairs).max(),
+        "quasi_orthogonality.within": (np.abs(x2 - scaled2) <= cosines.max() * pairs).mean(),
+        "quasi_orthogonality.within_wide": (np.abs(x2 - scaled2) <=
+                                            cosines.max() * n * scaled2).mean(),
         "tokens": len(x), "mse": r2.sum() / x.size, "nmse": (r2 / x2).mean(), "fvu": fvu,
         "explained_variance": 1 - fvu,
         "cosine": ((x * x_hat).sum(1) / np.sqrt(x2 * (x_hat ** 2).sum(1))).mean(),
@@ -50,7 +71,7 @@ def expected(run_dir, selection):
 
 def look_up(figures, path):
     for name in path.split("."):
-        figures = figures[name]
+        figures = figures[int(name) if name.isdigit() else name]
     return figures
 
 
@@ -176,7 +197,7 @@ class Evaluation(unittest.TestCase):
         data = ("--data", cli.EVAL)
         self.refuse(2, "there is no such model", os.path.join(self.folder, "absent"), *data)
         self.refuse(2, "no checkpoint yet", empty, *data)
-        self.refuse(2, "an exported folder", exported, *data)
+        self.refuse(5, "its tensors are missing", exported, *data)
         self.refuse(2, "a folder without checkpoints", self.folder, *data)
         self.refuse(2, "--data is missing", model)
         self.refuse(2, "--batch", model, *data, "--batch", "0")

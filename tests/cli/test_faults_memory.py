@@ -80,7 +80,8 @@ class Memory(support.Case):
                                cwd=self.folder))
         with h5py.File(self.path("labels.h5"), "w") as file:
             file["labels"] = np.arange(300) % 2
-        for arguments in (["eval", self.model, "--data", self.data, "--json", "e.json"],
+        for arguments in (["eval", self.model, "--data", self.data, "--json", "e.json",
+                           "--latents", "l.json"],
                           ["encode", self.model, "--data", self.data, "--out", "c.h5"],
                           ["probe", self.model, "--data", self.data, "--labels", "labels.h5"],
                           ["info", self.model, "--verify"],

@@ -150,7 +150,7 @@ class Points(support.Case):
 
 
 class Results(support.Case):
-    """The files that eval and encode were asked for."""
+    """The files that eval, encode and export were asked for."""
 
     def test_eval_and_encode(self):
         data = write_activations(self.path("data.h5"), tokens(300, 16))
@@ -159,11 +159,16 @@ class Results(support.Case):
         self.check_success(run(["train", config, "--quiet"], 3))
         before = sorted(os.listdir(self.folder))
         verbs = {"json": ["eval", self.path("run"), "--data", data, "--json", self.path("e.json")],
-                 "h5": ["encode", self.path("run"), "--data", data, "--out", self.path("c.h5")]}
+                 "h5": ["encode", self.path("run"), "--data", data, "--out", self.path("c.h5")],
+                 "export": ["export", self.path("run"), "--format", "saelens", "--out",
+                            self.path("sae")]}
         for fault, words in (("json.create:1:eacces", ["e.json", "create", "Permission denied"]),
                              ("json.write:1:enospc", ["e.json", "write", "No space left"]),
                              ("json.sync:1:eio", ["e.json", "bring to the disk"]),
                              ("json.rename:1:eio", ["e.json", "rename", "Input/output error"]),
+                             ("export.folder:1:eacces", ["sae.partial", "make the folder"]),
+                             ("export.text:1:enospc", ["cfg.json", "create", "No space left"]),
+                             ("export.rename:1:eio", ["sae:", "rename to it", "Input/output"]),
                              ("h5.reserve:1:edquot", ["c.h5", "no room for", "quota"]),
                              ("h5.write:2:enospc@1", ["c.h5", "No space left"])):
             with self.subTest(fault=fault):

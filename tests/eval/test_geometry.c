@@ -9,9 +9,18 @@
 #include <math.h>
 #include <stdlib.h>
 
+static float weights[2201 * 5]; ///< of the dictionary of the case
+
 static float weight_of(int64_t i, int64_t j)
 {
     return (float)(0.4 + orth_random_normal(5, ORTH_RANDOM_TEST, (uint64_t)i, (uint64_t)j));
+}
+
+static void fill(int64_t n, int64_t d)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < d; j++)
+            weights[i * d + j] = weight_of(i, j);
 }
 
 /* All pairs one by one: of the rows, or with `unit` of the rows divided by their lengths. */
@@ -25,7 +34,7 @@ static double product_of(int64_t i, int64_t k, int64_t d)
 {
     double product = 0.0;
     for (int64_t j = 0; j < d; j++)
-        product += (double)weight_of(i, j) * (double)weight_of(k, j);
+        product += (double)weights[i * d + j] * (double)weights[k * d + j];
     return product;
 }
 
@@ -116,6 +125,7 @@ static void check_size(int64_t n, int64_t d)
 {
     int size;
     all_pairs stored, unit;
+    fill(n, d);
     plain(n, d, false, &stored);
     plain(n, d, true, &unit);
     MPI_Comm_size(MPI_COMM_WORLD, &size);

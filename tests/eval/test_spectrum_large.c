@@ -1,6 +1,6 @@
-/* A large matrix with known eigenvalues on four ranks: d 2048, or what the first argument says.
+/* Large matrices with known eigenvalues on four ranks: d 2048 and 8192, or what the argument says.
  * ranks: 4
- * timeout: 900
+ * timeout: 1800
  * labels: long
  */
 #include "check_mpi.h"
@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-static int64_t d = 2048;
+static int64_t sizes[] = {2048, 8192};
+static int64_t d;
 
 static double direction(int64_t j)
 {
@@ -53,7 +54,7 @@ static void tell(double seconds)
         printf("d %lld: %.1f s, at most %.0f MiB a rank\n", (long long)d, seconds, most);
 }
 
-START_TEST(large)
+static void check_size(void)
 {
     int size;
     orth_grid grid;
@@ -77,6 +78,14 @@ START_TEST(large)
     orth_sae_free(&sae);
     orth_grid_free(&grid);
 }
+
+START_TEST(large)
+{
+    for (int i = 0; i < 2; i++) {
+        d = sizes[i];
+        check_size();
+    }
+}
 END_TEST
 
 static Suite *make(void)
@@ -92,6 +101,6 @@ static Suite *make(void)
 int main(int argc, char **argv)
 {
     if (argc > 1)
-        d = atoll(argv[1]);
+        sizes[0] = sizes[1] = atoll(argv[1]);
     return orth_check_main(make);
 }

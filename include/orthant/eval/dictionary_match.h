@@ -19,6 +19,8 @@ typedef struct orth_match {
     int64_t above_07;         ///< latents whose largest cosine is above 0.7
     int64_t above_09;         ///< and above 0.9
     orth_histogram histogram; ///< of the largest cosines: bins of 1/64 from -1 to 1
+    int64_t *nearest; ///< (n_latent) the other dictionary's; NULL but on rank 0 if asked for
+    double *cosines;  ///< (n_latent) with them
 } orth_match;
 
 /** Two dictionaries, both ways. */
@@ -29,14 +31,15 @@ typedef struct orth_dictionary_match {
 
 /**
  * Match the decoders (the encoders with `encoder`) of two models of one d_model; n_latent may
- * differ. The models are spread over grids of the same ranks. Blocks of B travel, products are made
- * in tiles: n_A n_B d multiplications over all ranks, no n_A x n_B matrix, a block and two numbers
- * for each own latent in memory. The nearest is found in fp32, its cosine computed in double. Equal
- * on all ranks; on different grids to rounding. Collective over both grids; agreed, but for MPI's
- * own failures. End with orth_dictionary_match_free.
+ * differ. With `each` rank 0 gets the nearest latent of every one. The models are spread over grids
+ * of the same ranks. Blocks of B travel, products are made in tiles: n_A n_B d multiplications over
+ * all ranks, no n_A x n_B matrix, a block and two numbers for each own latent in memory. The
+ * nearest is found in fp32, its cosine computed in double. Equal on all ranks; on different grids
+ * to rounding. Collective over both grids; agreed (a rank that fails alone in the middle ends the
+ * job). End with orth_dictionary_match_free.
  */
 orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, bool encoder,
-                                          orth_dictionary_match *out);
+                                          bool each, orth_dictionary_match *out);
 void orth_dictionary_match_free(orth_dictionary_match *match);
 
 #endif

@@ -47,7 +47,8 @@ typedef struct orth_geometry {
  * n d^2 multiplications for each of stored and unit rows. The rest, with `pairs`, as
  * orth_coherence_measure does it. Equal on all ranks; on different grids to rounding (a cosine at
  * the edge of a bin may change sides). ORTH_ERR_CORRUPT when a weight is not finite. Collective
- * over the grid; agreed, but for MPI's own failures. End with orth_geometry_free.
+ * over the grid; agreed (a rank that fails alone in the middle ends the job). End with
+ * orth_geometry_free.
  */
 orth_status orth_geometry_measure(const orth_sae *sae, bool pairs, orth_geometry *out);
 

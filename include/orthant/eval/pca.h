@@ -27,10 +27,10 @@ typedef struct orth_pca {
  * normalised as its inputs are; NULL: as stored. With `skip` rows with NaN or Inf are left out,
  * otherwise they are an error. Each table is read once, in blocks, each rank a part of the rows;
  * d^2 multiplications a row and an eigenvalue problem, spread over the ranks, in double; a rank
- * holds about 6 d^2 / ranks doubles, whatever the number of rows. Equal on all ranks; on different
- * numbers of ranks to rounding. ORTH_ERR_DATA when a width is not the model's, for values that are
- * not finite (it names the first), and when no row is left. Collective over `world`; agreed, but
- * for MPI's own failures. End with orth_pca_free.
+ * holds about 4 d^2 / ranks doubles and 100 MiB, whatever the number of rows. Equal on all ranks;
+ * on different numbers of ranks to rounding. ORTH_ERR_DATA when a width is not the model's, for
+ * values that are not finite (it names the first), and when no row is left. Collective over
+ * `world`; agreed (a rank that fails alone in the middle ends the job). End with orth_pca_free.
  */
 orth_status orth_pca_fit(orth_dataset *fit, orth_dataset *test, const orth_sae *sae, bool skip,
                          MPI_Comm world, orth_pca *out);

@@ -47,9 +47,9 @@ void orth_quasi_add(orth_quasi *quasi, int64_t n_latent, double z, double output
 orth_status orth_quasi_finish(orth_quasi *quasi, MPI_Comm comm);
 
 /**
- * The largest |cos| of b_dec with a row of W_dec, 0 when b_dec = 0, and the least |w_i|; rows of
- * zeros left out (infinite when all are). Collective over the grid; a failure ends the run.
+ * The largest |cos| of b_dec with a row of W_dec, 0 when b_dec = 0; rows of zeros left out.
+ * Collective over the grid; a failure ends the run.
  */
-orth_status orth_bias_coherence(const orth_sae *sae, double *cosine, double *least);
+orth_status orth_bias_coherence(const orth_sae *sae, double *cosine);
 
 #endif

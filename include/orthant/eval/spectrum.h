@@ -25,9 +25,9 @@ void orth_spectrum_free(orth_spectrum *spectrum);
  * The spectrum of the frame operator W_dec^T W_dec (d x d), W_dec as stored. A tight frame has d
  * equal eigenvalues, n / d for unit rows. n d^2 multiplications and an eigenvalue problem
  * (ScaLAPACK's pdsyevd, about 10 d^3), both spread over the ranks, in double; a rank holds about
- * 5 d^2 / ranks doubles. Equal on all ranks; on different grids to rounding. ORTH_ERR_CORRUPT when
- * a weight is not finite. Collective over the grid; agreed, but for MPI's own failures. End with
- * orth_spectrum_free.
+ * 4 d^2 / ranks doubles and 48 MiB. Equal on all ranks; on different grids to rounding.
+ * ORTH_ERR_CORRUPT when a weight is not finite. Collective over the grid; agreed (a rank that fails
+ * alone in the middle ends the job). End with orth_spectrum_free.
  */
 orth_status orth_frame_spectrum(const orth_sae *sae, orth_spectrum *out);
 

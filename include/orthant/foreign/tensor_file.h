@@ -20,7 +20,8 @@ typedef enum orth_tensor_format {
     ORTH_FORMAT_SAFETENSORS,
     ORTH_FORMAT_TORCH, ///< .pt, .pth: a zip with data.pkl
     ORTH_FORMAT_NPY,   ///< one array, whose name is ""
-    ORTH_FORMAT_NPZ    ///< a zip of .npy files
+    ORTH_FORMAT_NPZ,   ///< a zip of .npy files
+    ORTH_FORMAT_RAW    ///< elements alone, row after row; never recognised
 } orth_tensor_format;
 
 /** What an entry of a file is. */
@@ -60,6 +61,13 @@ typedef struct orth_tensor_entry {
 orth_status orth_tensor_file_open(const char *path, orth_status fault, MPI_Comm comm,
                                   orth_tensor_file **out);
 
+/**
+ * Open a file of elements alone, little-endian, as one tensor [rows, width] of the name "". As
+ * orth_tensor_file_open; `fault` also where the length is not a number of rows.
+ */
+orth_status orth_tensor_file_open_raw(const char *path, orth_tensor_type type, int64_t width,
+                                      orth_status fault, MPI_Comm comm, orth_tensor_file **out);
+
 /** Whether the file of that path begins as one of the formats does. Rank 0 looks. Collective. */
 orth_status orth_tensor_file_recognise(const char *path, MPI_Comm comm, bool *out);
 
@@ -69,7 +77,7 @@ void orth_tensor_file_close(orth_tensor_file *file);
 const char *orth_tensor_file_path(const orth_tensor_file *file);
 orth_tensor_format orth_tensor_file_format(const orth_tensor_file *file);
 
-/** "safetensors", "PyTorch (zip)", "npy", "npz". */
+/** "safetensors", "PyTorch (zip)", "npy", "npz", "raw". */
 const char *orth_tensor_format_name(orth_tensor_format format);
 
 /** The entries, in the order of the file, and the one of a name (NULL when there is none). Valid

@@ -5,12 +5,13 @@
 
 /**
  * Writes a file of tensors that another tool reads: safetensors, PyTorch's .pt (a dictionary with
- * the names as keys, loads with torch.load(weights_only=True)) or NumPy's .npy.
+ * the names as keys, loads with torch.load(weights_only=True)), NumPy's .npy, or the elements alone
+ * (raw).
  *
  * The entries are given first: `name`, `kind`, `type`, `rank`, `shape` of tensors, the value of
  * others; `count` is computed. In a .pt '/' in names nests dictionaries; numbers, texts and None
  * are written as Python's. In safetensors only texts named "__metadata__/<key>" are allowed beside
- * tensors. A .npy has one entry, a tensor.
+ * tensors. A .npy and a raw file have one entry, a tensor.
  */
 typedef struct orth_tensor_writer orth_tensor_writer;
 

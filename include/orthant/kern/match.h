@@ -40,7 +40,8 @@ void orth_match_factors(const float *rows, int64_t n_row, int64_t d, float *fact
  * For each row of A the row of B with the greatest signed cosine, if it is greater than what
  * nearest_a has from earlier calls, and the other way round: nearest_a (A's count), nearest_b
  * (B's). Products go tile by tile in fp32, which decide; the cosine of what was found is then
- * computed in double. Ties go to the lower row. The result does not depend on the number of
+ * computed in double. Of rows that are equal the lowest is found, unless fp32 rounds
+ * their products differently. The result does not depend on the number of
  * threads. Not collective.
  */
 void orth_match_add(const orth_match_rows *a, const orth_match_rows *b, int64_t d,

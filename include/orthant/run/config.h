@@ -74,8 +74,8 @@ orth_status orth_config_parse(const char *text, int64_t length, const char *name
  * gives the same configuration: doubles are written so that they read back bit for bit. */
 orth_status orth_config_text(const orth_config *config, char **out);
 
-/** Call `take` for each key that has a value or a word for none, in the order of the table, with the
- * value as the resolved text has it (lists joined by ", "). Local. */
+/** Call `take` for each key that has a value or a word for none, in the order of the table, with
+ * the value as the resolved text has it (lists joined by ", "). Local. */
 orth_status orth_config_each(const orth_config *config,
                              void (*take)(void *context, const char *key, const char *value),
                              void *context);

@@ -30,12 +30,16 @@ function newId(what) {
 
 const whole = new Intl.NumberFormat('en');
 
+function exponential(value, digits) {
+  return value.toExponential(digits).replaceAll('-', '−').replace('e+', 'e');
+}
+
 /* Four significant digits; whole numbers in full. */
 function number(value) {
   if (typeof value !== 'number') return '–';
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return whole.format(value);
   const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e7) return value.toExponential(3).replace('e-', 'e−').replace('e+', 'e');
+  if (size < 1e-3 || size >= 1e7) return exponential(value, 3);
   const digits = Math.max(0, 3 - Math.floor(Math.log10(size)));
   return value.toLocaleString('en', {minimumFractionDigits: digits, maximumFractionDigits: digits})
     .replace('-', '−');
@@ -43,7 +47,7 @@ function number(value) {
 
 function percent(value) {
   if (typeof value !== 'number') return '–';
-  if (value > 0 && value < 1e-4) return `${(100 * value).toExponential(1).replace('e-', 'e−')}\u00a0%`;
+  if (value > 0 && value < 1e-4) return `${exponential(100 * value, 1)}\u00a0%`;
   return `${(100 * value).toLocaleString('en', {maximumSignificantDigits: 3})}\u00a0%`;
 }
 
@@ -65,7 +69,7 @@ const palettes = {
   dark: ['#5cb8f0', '#ff9a57', '#3ccfa0', '#e29bd6', '#e0c15a', '#b4becb', '#ff8aa0', '#a3b6ff'],
 };
 const dashes = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
-const pointShapes = ['circle', 'rectRot', 'triangle', 'rect', 'crossRot', 'star', 'cross', 'dash'];
+const pointShapes = ['circle', 'rectRot', 'triangle', 'rect', 'crossRot', 'star', 'cross', 'rectRounded'];
 
 function isDark() {
   const chosen = document.documentElement.dataset.theme;
@@ -93,7 +97,8 @@ function faint(hex, alpha) {
 
 /* A sign for a model that follows the theme; the class gives the colour (page.css). */
 function swatch(model) {
-  return element('span', {class: `swatch colour-${model.index % palettes.light.length}`,
+  const again = model.index >= palettes.light.length ? 'again' : '';
+  return element('span', {class: `swatch colour-${model.index % palettes.light.length} ${again}`,
     'aria-hidden': 'true'});
 }
 
@@ -128,17 +133,18 @@ function isNumeric(value) {
     (typeof value === 'string' && /^[\d.,e−]+\s%$/.test(value));
 }
 
-/* A table that may be wider than its place, and longer with `long`; cells are texts, numbers or nodes.
+/* A table that may be wider than its place, and longer with `long`; cells are texts, numbers, nodes or whole cells.
  * `heads`: the first cell of a row is its head. */
-function table(caption, columns, rows, {heads = true, long = false} = {}) {
+function table(caption, columns, rows, {heads = true, long = false, kind = ''} = {}) {
   const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumeric(row[i])));
   const cell = (value, i) => {
+    if (value instanceof HTMLTableCellElement) return value;
     if (heads && i === 0) return element('th', {scope: 'row'}, value);
     const exact = typeof value === 'number';
     return element('td', {class: numeric[i] ? 'number' : null, title: exact ? String(value) : null},
       exact ? number(value) : value ?? '–');
   };
-  return element('div', {class: long ? 'scroll long' : 'scroll', tabindex: '0', role: 'region',
+  return element('div', {class: `scroll ${long ? 'long' : ''} ${kind}`, tabindex: '0', role: 'region',
     'aria-label': caption},
   element('table', {}, element('caption', {}, caption),
     element('thead', {}, element('tr', {}, columns.map((column, i) =>

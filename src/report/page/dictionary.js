@@ -13,13 +13,16 @@ function geometryTable() {
     ['Welch bound: no dictionary of this size has a smaller largest absolute', 'unit.welch'],
   ];
   const spectra = [
-    ['Frame operator, rank', 'frame.rank'], ['Frame operator, condition number', 'frame.condition'],
+    ['Frame operator, rank', 'frame.rank'],
     ['Frame operator, effective rank', 'frame.effective_rank'],
     ['Covariance of the tokens, effective rank', 'pca.covariance.effective_rank'],
     ['Covariance of the tokens, participation ratio', 'pca.covariance.participation'],
   ];
+  /* The latents of a small dictionary do not span all directions. */
+  const condition = ['Frame operator, condition number', ...having.map((m) => (m.frame
+    ? m.frame.condition ?? '∞' : undefined))];
   const rows = [...figures.map(([title, path]) => [title, ...having.map((m) => at(m.geometry, path))]),
-    ...spectra.map(([title, path]) => [title, ...having.map((m) => at(m, path))])]
+    condition, ...spectra.map(([title, path]) => [title, ...having.map((m) => at(m, path))])]
     .filter((row) => row.slice(1).some((value) => value !== undefined));
   return table('Geometry of the dictionaries: products of two latents, eps, and their spectra',
     ['Figure', ...having.map((model) => model.name)], rows);

@@ -41,16 +41,16 @@ function onlyDigit(value) {
 
 /* Powers of ten alone where there are enough of them, else 2, 3 and 5 times those too. */
 function logTick(value, index, ticks) {
+  const fits = this.chart.width < 500 ? [1, 3] : [1, 2, 3, 5];
   const digit = onlyDigit(value);
   const powers = ticks.filter((tick) => onlyDigit(tick.value) === 1).length;
-  const wanted = powers > 2 ? digit === 1 : [1, 2, 3, 5].includes(digit);
+  const wanted = powers > 2 ? digit === 1 : fits.includes(digit);
   return wanted ? plain(value) : null;
 }
 
 function plain(value) {
   const size = Math.abs(value);
-  if (value !== 0 && (size < 1e-3 || size >= 1e5))
-    return value.toExponential().replace('e-', 'e−').replace('e+', 'e');
+  if (value !== 0 && (size < 1e-3 || size >= 1e5)) return exponential(value);
   return value.toLocaleString('en', {maximumSignificantDigits: 6}).replace('-', '−');
 }
 
@@ -71,6 +71,7 @@ function legend(entries) {
  *   chart()   gives {type, data, options}; called again when the theme or the models change
  *   table()   gives [columns, rows]; made when it is first opened
  *   summary() what the chart shows, in a sentence, for those who hear the page
+ *   rows()    how many lines of labels the chart has, if it grows with them
  *   models()  those in the chart, for the legend; none: no legend
  */
 function figure(what) {
@@ -98,6 +99,7 @@ function figure(what) {
     canvas.setAttribute('aria-label', `${what.title}. ${what.summary()} The data follow as a table.`);
     if (details.open) fill();
     if (!haveCharts) return;
+    if (what.rows) frame.style.height = `${Math.max(12, 6 + 2.5 * what.rows())}rem`;
     if (chart) chart.destroy();
     chart = new Chart(canvas, what.chart());
   };

@@ -158,6 +158,15 @@ function exampleItem(model, i, example) {
     element('span', {class: 'context', title: where}, words.length ? words : where));
 }
 
+/* Examples in a passage that is there already are marked in it. */
+function passages(model, i) {
+  const list = [];
+  for (const example of examplesOf(model, i))
+    if (!list.some((one) => contextOf(model.table, one.row).some((token) => token.row === example.row)))
+      list.push(example);
+  return list;
+}
+
 function nearestList(model, i) {
   const flat = model.latents.nearest[i], items = [];
   for (let k = 0; k < flat.length; k += 2) {
@@ -171,7 +180,7 @@ function nearestList(model, i) {
 }
 
 function latentPage(model, i) {
-  const l = model.latents, examples = examplesOf(model, i);
+  const l = model.latents, examples = passages(model, i);
   const facts = isDead(model, i) ? 'It fires on none of the evaluated tokens.'
     : `It fires on ${percent(l.frequency[i])} of the tokens (${whole.format(l.count[i])}), with a mean of ` +
       `${number(l.mean[i])} when it does and at most ${number(l.max[i])}.`;

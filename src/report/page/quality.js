@@ -14,7 +14,7 @@ const figures = [
   ['Tokens without eLBO', 'elbo.undefined'], ['Description length, bits a token', 'description_length'],
   ['eps, largest', 'eps.max'], ['eps, mean', 'eps.mean'], ['eps, largest absolute', 'eps.max_abs'],
   ['eps, mean absolute', 'eps.mean_abs'], ['Welch bound of eps', 'eps.welch'],
-  ['Tokens within the bound of quasi-orthogonality, share', 'quasi_orthogonality.within'],
+  ['Share of tokens within the bound of quasi-orthogonality', 'quasi_orthogonality.within'],
   ['Smallest eps that would do for all', 'quasi_orthogonality.largest_ratio'],
   ['Rows with NaN or Inf, left out', 'skipped'],
 ];
@@ -29,23 +29,39 @@ function qualityTable() {
 
 /* ---- L0 against MSE ---- */
 
+const selectionShapes = {topk: 'circle', topafa: 'rectRot', batchtopk: 'triangle', jumprelu: 'rect'};
+
+function frontierPoint(model) {
+  return {x: model.evaluation.l0.mean, y: model.evaluation.mse, label: model.name};
+}
+
+/* Models of one selection, in the order of L0, as a thin line. */
+function families(having) {
+  const selection = (model) => at(model, 'checkpoint.selection');
+  return [...new Set(having.map(selection))].map((kind) => ({label: kind, showLine: true, pointRadius: 0,
+    pointHitRadius: 0, borderWidth: 1, borderColor: themeColour('--faint'), data: having
+      .filter((model) => selection(model) === kind).map(frontierPoint).sort((a, b) => a.x - b.x)}));
+}
+
 function frontier() {
   const having = () => shownModels(evaluated);
-  const point = (model) => ({x: model.evaluation.l0.mean, y: model.evaluation.mse, label: model.name});
   const drawn = figure({
     title: 'L0 against MSE',
-    caption: 'Lower left is better: fewer active latents and a smaller error. Both scales are logarithmic.',
+    caption: 'Lower left is better: fewer active latents and a smaller error. Circles are topk, diamonds ' +
+      'topafa, triangles batchtopk, squares jumprelu; models of one kind are joined. Both scales are ' +
+      'logarithmic.',
     models: having,
-    summary: () => having().map((model) =>
-      `${model.name}: L0 ${number(point(model).x)}, MSE ${number(point(model).y)}`).join('; ') + '.',
+    summary: () => having().map((model) => `${model.name}: L0 ${number(frontierPoint(model).x)}, MSE ` +
+      number(frontierPoint(model).y)).join('; ') + '.',
     table: () => [['Model', 'L0', 'MSE'], having().map((model) =>
-      [model.name, point(model).x, point(model).y])],
+      [model.name, frontierPoint(model).x, frontierPoint(model).y])],
     chart: () => ({
       type: 'scatter',
-      data: {datasets: having().map((model) => lineOf(model, [point(model)],
-        {pointRadius: 7, pointHoverRadius: 8, showLine: false, borderDash: []}))},
-      options: chartOptions({title: 'L0', log: true, ...around(having().map((m) => point(m).x))},
-        {title: 'MSE', log: true, ...around(having().map((m) => point(m).y))}),
+      data: {datasets: [...having().map((model) => lineOf(model, [frontierPoint(model)],
+        {pointRadius: 7, pointHoverRadius: 8, showLine: false, borderDash: [],
+          pointStyle: selectionShapes[at(model, 'checkpoint.selection')] || 'rect'})), ...families(having())]},
+      options: chartOptions({title: 'L0', log: true, ...around(having().map((m) => frontierPoint(m).x))},
+        {title: 'MSE', log: true, ...around(having().map((m) => frontierPoint(m).y))}),
     }),
   });
   keepDrawn(drawn.redraw);
@@ -91,6 +107,7 @@ function elboFigure() {
     summary: () => having().map((model) => `${model.name}: median ${number(e(model).median)}`).join('; ') + '.',
     table: () => [['Model', 'Activations of', '25 %', 'Median', '75 %'], having().map((model) =>
       [model.name, origin(model).text, e(model).q25, e(model).median, e(model).q75])],
+    rows: () => having().length,
     chart: () => {
       const list = having(), options = chartOptions({title: 'eLBO', log: true,
         ...around(list.flatMap((m) => [e(m).q25, e(m).q75]))}, {title: ''}, {indexAxis: 'y'});
@@ -99,9 +116,9 @@ function elboFigure() {
         ticks: {color: themeColour('--text')}};
       return {type: 'bar', data: {labels: list.map(label), datasets: [
         {type: 'scatter', label: 'median', data: list.map((m, i) => ({x: e(m).median, y: i,
-          label: `${m.name}, median`})), yAxisID: 'y', backgroundColor: themeColour('--text'),
-        borderColor: themeColour('--text'), pointStyle: 'line', rotation: 90, pointRadius: 14, borderWidth: 3},
-        {label: 'quartiles', data: list.map((m) => [e(m).q25, e(m).q75]), barPercentage: 0.5,
+          label: `${m.name}, median`})), yAxisID: 'y', borderColor: themeColour('--page'),
+        pointStyle: 'line', rotation: 90, pointRadius: 14, borderWidth: 3},
+        {label: 'quartiles', data: list.map((m) => [e(m).q25, e(m).q75]), barPercentage: 0.5, minBarLength: 8,
           maxBarThickness: 28, backgroundColor: list.map(colour)}]}, options};
     },
   });

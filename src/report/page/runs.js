@@ -55,9 +55,11 @@ const facts = [
 ];
 
 function factTable() {
-  const rows = facts.map(([title, of]) => [title, ...models.map(of)])
-    .filter((row) => row.slice(1).some((value) => value !== undefined && value !== null));
-  return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows);
+  const rows = facts.map(([title, of]) => [title, models.map(of)])
+    .filter(([, values]) => values.some((value) => value !== undefined && value !== null))
+    .map(([title, values]) => (values.length > 1 && new Set(values).size === 1
+      ? [title, element('td', {colspan: values.length}, String(values[0]))] : [title, ...values]));
+  return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows, {kind: 'facts'});
 }
 
 function rollbackTable(model) {

@@ -1,0 +1,92 @@
+#ifndef ORTHANT_SRC_RUN_CONVERT_PARTS_H
+#define ORTHANT_SRC_RUN_CONVERT_PARTS_H
+
+#include <orthant/foreign/tensor_writer.h>
+#include <orthant/io/dataset.h>
+#include <orthant/io/h5.h>
+#include <orthant/par/partition.h>
+#include <orthant/run/convert.h>
+
+/* Private to src/run: the two ends of orth_convert. */
+
+/** What says where activations are from: model, hook, layer, tokenizer, context. */
+enum { CONVERT_ATTRIBUTES = 5, CONVERT_ATTRIBUTE_ROOM = 256 };
+extern const char *const convert_attribute_names[CONVERT_ATTRIBUTES];
+typedef char convert_attributes[CONVERT_ATTRIBUTES][CONVERT_ATTRIBUTE_ROOM]; ///< "": not there
+
+/** One input file. */
+typedef struct convert_piece {
+    const char *path; ///< borrowed from the options
+    int64_t first;    ///< global index of its first row
+    int64_t rows;
+    bool raw;                ///< elements alone, of type `type`
+    orth_tensor_type type;   ///< of the activations
+    orth_h5_file *h5;        ///< open only where what follows is
+    orth_h5_dataset *set;    ///< where float64 is read from HDF5
+    orth_h5_dataset *tokens; ///< where HDF5 has tokens
+} convert_piece;
+
+/** All inputs as one table. */
+typedef struct convert_input {
+    const orth_convert_options *options;
+    convert_piece *pieces; ///< (options->n_input)
+    int64_t rows;
+    int64_t width;
+    orth_tensor_type type; ///< one that holds the values of all pieces
+    bool hdf5;
+    bool has_tokens;
+    char *tensor_name, *tokens_name; ///< in tensor files; owned (free)
+    orth_dataset *dataset;           ///< of HDF5
+    convert_attributes attributes;   ///< of the first file
+    orth_tensor_file *file;          ///< the piece that this rank reads now
+    int64_t file_index;
+} convert_input;
+
+/** Collective; agreed. */
+orth_status convert_input_open(const orth_convert_options *options, MPI_Comm comm,
+                               convert_input *out);
+void convert_input_close(convert_input *input);
+
+/** Rows [begin, end) as float64 where `type` is F64, else as float32. Local. */
+orth_status convert_input_read(convert_input *input, int64_t begin, int64_t end, void *out);
+
+/** Token ids of rows [begin, end). Local. */
+orth_status convert_input_tokens(convert_input *input, int64_t begin, int64_t end, int64_t *out);
+
+/** The file that holds a row, and the row's index in it. */
+const char *convert_input_locate(const convert_input *input, int64_t row, int64_t *row_in_file);
+
+/** The file that is written. */
+typedef struct convert_output {
+    const orth_convert_options *options;
+    MPI_Comm comm;
+    int64_t rows, width;
+    orth_tensor_type type;
+    bool has_tokens;
+    convert_attributes attributes;
+    const char *text_from; ///< HDF5 file whose vocabulary is copied; NULL: none
+    bool whole;            ///< its documents too: the rows are the same
+    bool hdf5;
+    orth_tensor_format format; ///< where it is not HDF5
+    orth_tensor_writer *writer;
+    char *partial; ///< of HDF5; owned (free)
+    orth_h5_file *h5;
+    orth_h5_dataset *set, *tokens;
+    void *encoded; ///< (block values) 16-bit floats
+} convert_output;
+
+/** The format that the options ask for. Local. */
+orth_status convert_output_format(const orth_convert_options *options, convert_output *out);
+
+/** Create; `block` is the most values written at a time. Collective; agreed. */
+orth_status convert_output_open(convert_output *output, int64_t block);
+
+/** Write rows [begin, end), float64 where `wide`, else float32, and their tokens (NULL: none).
+ * Local. */
+orth_status convert_output_write(convert_output *output, int64_t begin, int64_t end, bool wide,
+                                 const void *values, const int64_t *tokens);
+
+/** Finish when `status` is ORTH_OK, else take away what there is. Collective; agreed. */
+orth_status convert_output_close(convert_output *output, orth_status status);
+
+#endif
