@@ -197,22 +197,35 @@ static void print_runs(const session *s)
     }
 }
 
+/* Where there are as many runs as coefficients nothing is left to tell errors from. */
+static const char *error_text(double error, char room[32])
+{
+    if (isfinite(error))
+        snprintf(room, 32, "%.2g", error);
+    else
+        snprintf(room, 32, "unknown");
+    return room;
+}
+
 static void print_law(const session *s)
 {
+    char room[32];
     const orth_scaling_law *law = &s->law;
     printf("\nL(n, k) = exp(alpha + beta_k log k + beta_n log n + gamma log k log n)%s\n",
            law->irreducible ? " + exp(zeta + eta log k)" : "");
     for (int c = 0; c < ORTH_SCALING_COUNT; c++) {
         if (law->used[c])
-            printf("%-8s %12.6g +- %.2g\n", orth_scaling_names[c], law->value[c], law->error[c]);
+            printf("%-8s %12.6g +- %s\n", orth_scaling_names[c], law->value[c],
+                   error_text(law->error[c], room));
         else if (c < ORTH_SCALING_ZETA || law->irreducible)
             printf("%-8s %12s\n", orth_scaling_names[c], "left out: the runs do not vary it");
     }
-    printf("runs     %12" PRId64 "\nR^2      %12.6g of log L\nsigma    %12.3g of log L\n",
-           law->points, law->r_square, law->sigma);
+    printf("runs     %12" PRId64 "\nR^2      %12.6g of log L\nsigma    %12s of log L\n",
+           law->points, law->r_square, error_text(law->sigma, room));
     for (int64_t i = 0; i < s->n_prediction; i++)
-        printf("L(%.10g, %.10g) = %.6g, +- %.2g of its logarithm\n", s->predictions[i].n,
-               s->predictions[i].k, s->predictions[i].loss, s->prediction_errors[i]);
+        printf("L(%.10g, %.10g) = %.6g, +- %s of its logarithm\n", s->predictions[i].n,
+               s->predictions[i].k, s->predictions[i].loss,
+               error_text(s->prediction_errors[i], room));
 }
 
 static json_t *json_number(double value)
