@@ -2,6 +2,7 @@
 
 #include <orthant/app/verb.h>
 #include <orthant/base/path.h>
+#include <orthant/foreign/sae_folder.h>
 #include <orthant/foreign/tensor_file.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/collective.h>
@@ -80,7 +81,10 @@ static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json
     ORTH_TRY(look(path, world, speaks, &kind));
     if (kind == PATH_RUN_FOLDER)
         return orth_info_run(path, verify, world, speaks, json);
+    bool foreign = false;
     if (kind == PATH_FOLDER)
+        ORTH_TRY(orth_sae_folder_recognise(path, world, &foreign));
+    if (foreign)
         return orth_info_folder(path, verify, world, speaks, json);
     bool checkpoint = kind == PATH_FILE && named_as_checkpoint(path), tensors = false;
     if (!checkpoint && kind == PATH_FILE)

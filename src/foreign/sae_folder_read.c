@@ -112,7 +112,7 @@ static void fold_decoder_bias(orth_sae *sae)
 }
 
 /* f_i = a_i |W_dec,i| and W_dec,i / |W_dec,i|: the encoder's row takes the norm. */
-static void fold_decoder_norms(orth_sae *sae)
+static void fold_decoder_norms(orth_sae *sae, bool thresholds)
 {
     const orth_params *w = &sae->weights;
     int64_t d = sae->d_model;
@@ -126,7 +126,7 @@ static void fold_decoder_norms(orth_sae *sae)
             w->W_dec[i * d + j] = (float)((double)w->W_dec[i * d + j] * inverse);
         }
         w->b_enc[i] = (float)((double)w->b_enc[i] * norm);
-        if (sae->threshold)
+        if (sae->threshold && thresholds)
             sae->threshold[i] = (float)((double)sae->threshold[i] * norm);
     }
 }
@@ -154,7 +154,7 @@ orth_status orth_sae_folder_read(orth_sae_folder *folder, orth_sae *sae)
     if (folder->source.uncentred)
         fold_decoder_bias(sae);
     if (folder->source.normed)
-        fold_decoder_norms(sae);
+        fold_decoder_norms(sae, !folder->source.judged_normed);
     sae->input_scale = folder->source.description.input_scale;
     return ORTH_OK;
 }

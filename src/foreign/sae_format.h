@@ -35,8 +35,9 @@ typedef struct sae_source {
     orth_tensor_file *tensors; ///< open
     orth_sae_description description;
     sae_tensor parts[SAE_PARTS];
-    bool uncentred; ///< the encoder sees x: b_dec is not subtracted from it
-    bool normed;    ///< values are multiplied by |W_dec,i| before they are judged and told
+    bool uncentred;     ///< the encoder sees x: b_dec is not subtracted from it
+    bool normed;        ///< values are multiplied by |W_dec,i| before they are judged and told
+    bool judged_normed; ///< with normed: the thresholds already are of such values
 } sae_source;
 
 /** What goes into an entry of a tensor file. */

@@ -1,6 +1,7 @@
 /* SAELens (jbloomAus/SAELens), versions 6 and, as published folders have them, before: cfg.json,
  * sae_weights.safetensors with W_enc [d, n], W_dec [n, d], b_enc, b_dec, threshold. Architectures
- * topk, jumprelu (BatchTopK is saved as such) and standard, a plain ReLU. Its layer_norm is
+ * topk, jumprelu, standard (a plain ReLU) and batchtopk, which only a training checkpoint names: at
+ * inference it is a jumprelu with one threshold. Its layer_norm is
  * Orthant's layernorm: (x - mean) / (std + 1e-5), std with divisor d - 1. */
 #include "sae_format.h"
 
@@ -34,6 +35,12 @@ static orth_status read_k(sae_source *source)
     return sae_config_count(&inner, "k", 0, &source->description.k);
 }
 
+static bool is_batchtopk(const char *architecture)
+{
+    return strcmp(architecture, "batchtopk") == 0 ||
+           strcmp(architecture, "matryoshka_batchtopk") == 0;
+}
+
 static orth_status read_architecture(sae_source *source)
 {
     orth_sae_description *d = &source->description;
@@ -47,9 +54,13 @@ static orth_status read_architecture(sae_source *source)
         ORTH_TRY(read_k(source));
         return sae_config_flag(source, "rescale_acts_by_decoder_norm", false, &source->normed);
     }
+    if (is_batchtopk(name)) {
+        source->judged_normed = true;
+        return sae_config_flag(source, "rescale_acts_by_decoder_norm", true, &source->normed);
+    }
     if (strcmp(name, "jumprelu") != 0 && strcmp(name, "standard") != 0)
         return sae_refuse(source, "architecture", name,
-                          "only topk, jumprelu and standard are known");
+                          "only topk, batchtopk, jumprelu and standard are known");
     return ORTH_OK;
 }
 
@@ -110,6 +121,8 @@ static orth_status describe(sae_source *source)
     ORTH_TRY(sae_want(source, SAE_B_DEC, "b_dec", false, false));
     if (strcmp(source->description.architecture, "jumprelu") == 0)
         ORTH_TRY(sae_want(source, SAE_THRESHOLD, "threshold", false, false));
+    if (is_batchtopk(source->description.architecture))
+        ORTH_TRY(sae_want(source, SAE_THRESHOLD, "topk_threshold", false, false));
     return sae_check_tensors(source, d_in, d_sae, NULL);
 }
 

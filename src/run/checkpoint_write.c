@@ -46,7 +46,8 @@ static orth_status check_limit(const char *path, int64_t bytes)
 static orth_status folder_of(const char *path, char **out)
 {
     const char *slash = strrchr(path, '/');
-    return orth_path_format(out, "%.*s", slash ? (int)(slash - path) + 1 : 2, slash ? path : "./");
+    int length = slash ? (int)(slash - path) : 0;
+    return orth_path_format(out, "%.*s%s", length, path, length ? "" : slash ? "/" : ".");
 }
 
 /* Once HDF5 writes, a full disk is an error in the middle of a collective close: find it before. */

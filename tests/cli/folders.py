@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 D, N, K = 24, 64, 6
+TOGETHER = 1.5  # the one threshold of batchtopk
 
 
 def write_safetensors(path, tensors, dtype="f4", name="F32"):
@@ -43,6 +44,8 @@ def saelens(folder, w, drop=(), **keys):
                "b_dec": w["b_dec"]}
     if config.get("architecture") == "jumprelu":
         tensors["threshold"] = w["threshold"]
+    if config.get("architecture") == "batchtopk":
+        tensors["topk_threshold"] = np.float32(TOGETHER)
     write_safetensors(os.path.join(folder, "sae_weights.safetensors"), tensors)
     return folder
 
@@ -82,7 +85,7 @@ def codes(w, x, selection, centred=True, layernorm=False, normed=False):
     if selection == "topk":
         f = np.where(a >= np.partition(a, -K, axis=1)[:, -K][:, None], np.maximum(a, 0), 0)
     else:
-        limit = w["threshold"] if selection == "jumprelu" else 0
+        limit = {"jumprelu": w["threshold"], "batchtopk": TOGETHER, "relu": 0}[selection]
         f = np.where(a > limit, np.maximum(a, 0), 0)
     return f, (f / norm) @ w["W_dec"] + w["b_dec"]
 

@@ -232,7 +232,7 @@ class RoundTrips(Case):
             pass
         self.orthant(*model, self.path("empty") + "/")
         self.check_same_bytes(self.path("empty"), folder)
-        self.refuse(4, ["no/: cannot be looked at"], "import", folder, "--out", self.path("no", "such.h5"))
+        self.refuse(4, ["no: cannot be looked at"], "import", folder, "--out", self.path("no", "such.h5"))
 
     def test_training_on(self):
         """Fine-tuning starts from a folder or an imported checkpoint; resuming needs a state."""
@@ -290,6 +290,8 @@ class Readers(Case):
         self.check(make("uncentred", architecture="jumprelu", apply_b_dec_to_input=False),
                    "jumprelu", centred=False)
         self.check(make("standard", architecture="standard"), "relu")
+        self.check(make("training", architecture="batchtopk", rescale_acts_by_decoder_norm=True),
+                   "batchtopk", normed=True)
         # A version before 6.
         self.check(make("old", drop=("architecture", "k", "metadata", "apply_b_dec_to_input"),
                         activation_fn_str="topk", activation_fn_kwargs={"k": folders.K},
