@@ -250,7 +250,7 @@ static void warn(const job *j, int64_t rows, int64_t first, const char *what)
 }
 
 /* What was done, once the file has its name. */
-static orth_status tell(job *j, const char *type, double seconds)
+static orth_status tell(job *j, const char *type, bool tokens, double seconds)
 {
     findings *f = &j->found;
     ORTH_TRY(orth_allreduce(&f->nonfinite, 2, MPI_INT64_T, MPI_SUM, j->comm));
@@ -261,7 +261,7 @@ static orth_status tell(job *j, const char *type, double seconds)
     warn(j, f->overflows, f->first_overflow, "hold values that became Inf");
     orth_log_info("%s: %lld rows of %lld values, %s%s, from %lld file%s in %.1f s", j->options->out,
                   (long long)(j->rows.end - j->rows.begin), (long long)j->input.width, type,
-                  j->input.has_tokens ? ", with tokens" : "", (long long)j->options->n_input,
+                  tokens ? ", with tokens" : "", (long long)j->options->n_input,
                   j->options->n_input == 1 ? "" : "s", seconds);
     return ORTH_OK;
 }
@@ -283,9 +283,10 @@ orth_status orth_convert(const orth_convert_options *options, MPI_Comm comm)
         status = convert_rows(&j);
     const char *type = type_name(j.output.type);
     double started = j.started;
+    bool tokens = j.output.has_tokens;
     status = convert_output_close(&j.output, status);
     if (status == ORTH_OK)
-        status = tell(&j, type, orth_now() - started);
+        status = tell(&j, type, tokens, orth_now() - started);
     convert_input_close(&j.input);
     orth_free(j.values);
     orth_free(j.tokens);

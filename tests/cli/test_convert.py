@@ -134,7 +134,7 @@ class Convert(support.Case):
         support.write_activations(self.path("in.h5"), self.x)
         with h5py.File(self.path("in.h5"), "a") as file:
             file["tokens"] = tokens
-        self.convert("in.h5", "--out", "x.npy", ranks=3)
+        self.assertNotIn("tokens", self.convert("in.h5", "--out", "x.npy", ranks=3).stderr)
         self.assertTrue(np.array_equal(np.load(self.path("x.npy")), self.x))
         self.convert("in.h5", "--out", "x.safetensors", "--hook", "blocks.3", "--dtype", "float16",
                      ranks=3)
@@ -144,7 +144,7 @@ class Convert(support.Case):
         self.assertEqual(metadata, {"hook": "blocks.3"})
         self.convert("in.h5", "--out", "x.bin", ranks=3)
         self.assertEqual(self.read_bytes("x.bin"), self.x.tobytes())
-        self.convert("in.h5", "--out", "x.pt", ranks=3)
+        self.assertIn("with tokens", self.convert("in.h5", "--out", "x.pt", ranks=3).stderr)
         with zipfile.ZipFile(self.path("x.pt")) as file:
             self.assertIsNone(file.testzip())
             self.assertEqual(file.read("archive/data/0"), self.x.tobytes())

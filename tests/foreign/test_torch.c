@@ -105,21 +105,30 @@ static void check_types(orth_tensor_file *file)
 
 static void check_values_of_keys(const orth_tensor_file *file)
 {
-    ck_assert_int_eq(entry_of(file, "k")->kind, ORTH_ENTRY_INTEGER);
-    ck_assert_int_eq(entry_of(file, "k")->integer, 32);
-    ck_assert_int_eq(entry_of(file, "large")->integer, (int64_t)1 << 40);
-    ck_assert_int_eq(entry_of(file, "negative")->integer, -5);
+    static const struct {
+        const char *name;
+        orth_entry_kind kind;
+        int64_t integer;
+        const char *text;
+    } wanted[] = {{"k", ORTH_ENTRY_INTEGER, 32, NULL},
+                  {"large", ORTH_ENTRY_INTEGER, (int64_t)1 << 40, NULL},
+                  {"negative", ORTH_ENTRY_INTEGER, -5, NULL},
+                  {"flag", ORTH_ENTRY_BOOL, 1, NULL},
+                  {"none", ORTH_ENTRY_NONE, 0, NULL},
+                  {"activation", ORTH_ENTRY_TEXT, 0, "TopK"},
+                  {"activation_state_dict/k", ORTH_ENTRY_INTEGER, 32, NULL},
+                  {"activation_state_dict/postact_fn", ORTH_ENTRY_TEXT, 0, "ReLU"},
+                  {"activation_state_dict/deep/0", ORTH_ENTRY_INTEGER, 1, NULL},
+                  {"3", ORTH_ENTRY_TEXT, 0, "an integer key"},
+                  {"device", ORTH_ENTRY_TEXT, 0, "cpu"},
+                  {"size/1", ORTH_ENTRY_INTEGER, 4, NULL}};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        const orth_tensor_entry *entry = entry_of(file, wanted[i].name);
+        ck_assert_int_eq(entry->kind, wanted[i].kind);
+        ck_assert_int_eq(entry->integer, wanted[i].integer);
+        ck_assert_pstr_eq(entry->text, wanted[i].text);
+    }
     ck_assert_double_eq(entry_of(file, "rate")->real, 2.5);
-    ck_assert_int_eq(entry_of(file, "flag")->kind, ORTH_ENTRY_BOOL);
-    ck_assert_int_eq(entry_of(file, "flag")->integer, 1);
-    ck_assert_int_eq(entry_of(file, "none")->kind, ORTH_ENTRY_NONE);
-    ck_assert_str_eq(entry_of(file, "activation")->text, "TopK");
-    ck_assert_int_eq(entry_of(file, "activation_state_dict/k")->integer, 32);
-    ck_assert_str_eq(entry_of(file, "activation_state_dict/postact_fn")->text, "ReLU");
-    ck_assert_int_eq(entry_of(file, "activation_state_dict/deep/0")->integer, 1);
-    ck_assert_str_eq(entry_of(file, "3")->text, "an integer key");
-    ck_assert_str_eq(entry_of(file, "device")->text, "cpu");
-    ck_assert_int_eq(entry_of(file, "size/1")->integer, 4);
     ck_assert_str_eq(orth_tensor_file_entry(file, 0)->name, "w");
     ck_assert_ptr_null(orth_tensor_file_find(file, "x"));
 }
