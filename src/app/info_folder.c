@@ -48,7 +48,10 @@ orth_status orth_info_folder(const char *path, bool verify, MPI_Comm world, bool
                              json_t *json)
 {
     orth_sae_folder *folder = NULL;
-    ORTH_TRY(orth_sae_folder_open(path, world, &folder));
+    orth_status status = orth_sae_folder_open(path, world, &folder);
+    if (status == ORTH_ERR_USAGE)
+        return ORTH_ERR_DATA; /* as of any other thing that cannot be shown */
+    ORTH_TRY(status);
     if (speaks)
         print_folder(path, folder);
     if (speaks && json)

@@ -126,6 +126,13 @@ static void print_tasks(const session *s)
     }
 }
 
+/* A text that is not UTF-8 cannot be told in JSON. */
+static json_t *json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    return value ? value : json_null();
+}
+
 static json_t *json_of_task(session *s, int64_t index)
 {
     const orth_probe_task *task = &s->result.tasks[index];
@@ -137,10 +144,10 @@ static json_t *json_of_task(session *s, int64_t index)
                                               "bias", fit->bias, "loss", fit->loss, "accuracy",
                                               fit->accuracy, "converged", fit->converged));
     }
-    return json_pack("{s:s, s:I, s:I, s:f, s:I, s:o}", "name", orth_labels_name(s->labels, index),
-                     "labelled", (json_int_t)task->labelled, "positive", (json_int_t)task->positive,
-                     "entropy", task->entropy, "unconverged", (json_int_t)task->unconverged, "best",
-                     best);
+    return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o}", "name",
+                     json_text(orth_labels_name(s->labels, index)), "labelled",
+                     (json_int_t)task->labelled, "positive", (json_int_t)task->positive, "entropy",
+                     task->entropy, "unconverged", (json_int_t)task->unconverged, "best", best);
 }
 
 static json_t *json_of_session(session *s)
@@ -148,10 +155,10 @@ static json_t *json_of_session(session *s)
     json_t *tasks = json_array();
     for (int64_t i = 0; i < s->result.n_task; i++)
         json_array_append_new(tasks, json_of_task(s, i));
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:o}", "model", s->source.path, "n_latent",
-                     (json_int_t)s->sae.recipe.n_latent, "tokens", (json_int_t)s->result.tokens,
-                     "skipped", (json_int_t)s->result.skipped, "passes",
-                     (json_int_t)s->result.passes, "l2", s->how.l2, "tasks", tasks);
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:o}", "model", json_text(s->source.path),
+                     "n_latent", (json_int_t)s->sae.recipe.n_latent, "tokens",
+                     (json_int_t)s->result.tokens, "skipped", (json_int_t)s->result.skipped,
+                     "passes", (json_int_t)s->result.passes, "l2", s->how.l2, "tasks", tasks);
 }
 
 static orth_status tell(session *s, MPI_Comm world)
@@ -165,11 +172,9 @@ static orth_status tell(session *s, MPI_Comm world)
     if (!s->json_path)
         return ORTH_OK;
     json_t *object = s->json ? json_of_session(s) : NULL;
-    orth_status status = s->json && !object
-                             ? orth_fail(ORTH_ERR_ENVIRONMENT,
-                                         "probe: a name is not UTF-8, or memory is out; rename "
-                                         "the task or the model")
-                             : ORTH_OK;
+    orth_status status = ORTH_OK;
+    if (s->json && !object)
+        status = orth_fail(ORTH_ERR_ENVIRONMENT, "probe: out of memory for its JSON; free some");
     status = orth_agree(world, status);
     if (status == ORTH_OK)
         status = orth_json_file_write(s->json, object, world);

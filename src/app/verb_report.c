@@ -4,6 +4,7 @@
 #include <orthant/report/report.h>
 
 #include <limits.h>
+#include <string.h>
 
 static const orth_option options[] = {
     {"out", ORTH_OPTION_TEXT, "FILE", "report.html", "the page; it needs no other file"},
@@ -35,6 +36,9 @@ static orth_status read_options(const orth_call *call, orth_report_options *out)
     out->page = orth_call_text(call, "out");
     out->json = orth_call_text(call, "json");
     out->plots = orth_call_text(call, "plots");
+    if (out->json && strcmp(out->json, out->page) == 0)
+        return orth_fail(ORTH_ERR_USAGE, "--json %s: is what --out names; name another file",
+                         out->json);
     return ORTH_OK;
 }
 

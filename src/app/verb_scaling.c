@@ -197,27 +197,47 @@ static void print_runs(const session *s)
     }
 }
 
+/* Where there are as many runs as coefficients nothing is left to tell errors from. */
+static const char *error_text(double error, char room[32])
+{
+    if (isfinite(error))
+        snprintf(room, 32, "%.2g", error);
+    else
+        snprintf(room, 32, "unknown");
+    return room;
+}
+
 static void print_law(const session *s)
 {
+    char room[32];
     const orth_scaling_law *law = &s->law;
     printf("\nL(n, k) = exp(alpha + beta_k log k + beta_n log n + gamma log k log n)%s\n",
            law->irreducible ? " + exp(zeta + eta log k)" : "");
     for (int c = 0; c < ORTH_SCALING_COUNT; c++) {
         if (law->used[c])
-            printf("%-8s %12.6g +- %.2g\n", orth_scaling_names[c], law->value[c], law->error[c]);
+            printf("%-8s %12.6g +- %s\n", orth_scaling_names[c], law->value[c],
+                   error_text(law->error[c], room));
         else if (c < ORTH_SCALING_ZETA || law->irreducible)
             printf("%-8s %12s\n", orth_scaling_names[c], "left out: the runs do not vary it");
     }
-    printf("runs     %12" PRId64 "\nR^2      %12.6g of log L\nsigma    %12.3g of log L\n",
-           law->points, law->r_square, law->sigma);
+    printf("runs     %12" PRId64 "\nR^2      %12.6g of log L\nsigma    %12s of log L\n",
+           law->points, law->r_square, error_text(law->sigma, room));
     for (int64_t i = 0; i < s->n_prediction; i++)
-        printf("L(%.10g, %.10g) = %.6g, +- %.2g of its logarithm\n", s->predictions[i].n,
-               s->predictions[i].k, s->predictions[i].loss, s->prediction_errors[i]);
+        printf("L(%.10g, %.10g) = %.6g, +- %s of its logarithm\n", s->predictions[i].n,
+               s->predictions[i].k, s->predictions[i].loss,
+               error_text(s->prediction_errors[i], room));
 }
 
 static json_t *json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* A text that is not UTF-8 cannot be told in JSON. */
+static json_t *json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    return value ? value : json_null();
 }
 
 static json_t *json_of_law(const orth_scaling_law *law)
@@ -249,15 +269,16 @@ static json_t *json_of_session(const session *s)
         const orth_scaling_point *p = &s->points[i];
         const orth_run_figures *run = &s->runs.items[s->run_of[i]];
         json_array_append_new(
-            runs, json_pack("{s:s, s:f, s:f, s:f, s:f, s:I, s:I}", "run", run->path, "n", p->n, "k",
-                            p->k, "loss", p->loss, "residual", residual_of(s, i), "step",
+            runs, json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:I}", "run", json_text(run->path), "n",
+                            p->n, "k", p->k, "loss", p->loss, "residual", residual_of(s, i), "step",
                             (json_int_t)(s->held_out ? run->eval_step : run->step), "tokens",
                             (json_int_t)run->tokens));
     }
     for (int64_t i = 0; i < s->runs.count; i++)
         if (s->left_out[i])
-            json_array_append_new(left_out, json_pack("{s:s, s:s}", "run", s->runs.items[i].path,
-                                                      "why", s->left_out[i]));
+            json_array_append_new(left_out,
+                                  json_pack("{s:o, s:o}", "run", json_text(s->runs.items[i].path),
+                                            "why", json_text(s->left_out[i])));
     for (int64_t i = 0; i < s->n_prediction; i++)
         json_array_append_new(predictions,
                               json_pack("{s:f, s:f, s:f, s:o}", "n", s->predictions[i].n, "k",
@@ -283,10 +304,9 @@ static orth_status tell(session *s, int rank, MPI_Comm world)
     if (!s->json_path)
         return ORTH_OK;
     json_t *object = s->json ? json_of_session(s) : NULL;
-    orth_status status = s->json && !object
-                             ? orth_fail(ORTH_ERR_ENVIRONMENT, "scaling: a path is not UTF-8, or "
-                                                               "memory is out; rename the runs")
-                             : ORTH_OK;
+    orth_status status = ORTH_OK;
+    if (s->json && !object)
+        status = orth_fail(ORTH_ERR_ENVIRONMENT, "scaling: out of memory for its JSON; free some");
     status = orth_agree(world, status);
     if (status == ORTH_OK)
         status = orth_json_file_write(s->json, object, world);

@@ -1,10 +1,6 @@
 # orth_embed(target folder [file...]): the files of src/<layer>/<folder>/, and others, become texts in
-# the program, with a table of them:
-#
-#   struct orth_file { const char *name, *begin, *end; } orth_<folder>_files[]
-#
-# ending with a NULL name; a text is also ended by a NUL. The assembler reads the files themselves, so
-# they stay what an editor knows, and are built in again when they change.
+# the program, in the table orth_<folder>_files (include/orthant/base/embedded.h). The assembler reads
+# the files themselves, so they stay what an editor knows, and are built in again when they change.
 function(orth_embed target folder)
   get_target_property(source_folder ${target} SOURCE_DIR)
   string(REPLACE "orth_" "" layer ${target})
@@ -24,8 +20,8 @@ function(orth_embed target folder)
   endforeach()
   set(source ${CMAKE_BINARY_DIR}/embed/${folder}_files.c)
   file(CONFIGURE OUTPUT ${source} CONTENT
-"#include <stddef.h>
-struct orth_file { const char *name, *begin, *end; };
+"#include <orthant/base/embedded.h>
+#include <stddef.h>
 extern const struct orth_file orth_${folder}_files[];
 ${texts}
 const struct orth_file orth_${folder}_files[] = {

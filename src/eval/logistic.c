@@ -28,17 +28,21 @@ static double sigmoid(double z)
     return (z > 0.0 ? 1.0 : small) / (1.0 + small);
 }
 
+/* One exponential serves the probability of either label and the loss. */
 void orth_logistic_add(double w, double b, double value, bool label, double *sums)
 {
-    double z = w * value + b, p = sigmoid(z), slope = label ? -sigmoid(-z) : p;
-    double curvature = p * sigmoid(-z);
-    sums[ORTH_LOGISTIC_LOSS] += softplus(label ? -z : z);
+    double z = w * value + b, small = exp(-fabs(z)), lesser = small / (1.0 + small);
+    double likely = 1.0 / (1.0 + small), curvature = lesser * likely;
+    bool right = (z > 0.0) == label;
+    double slope = right ? lesser : likely; /* the probability of the other label */
+    slope = label ? -slope : slope;
+    sums[ORTH_LOGISTIC_LOSS] += log1p(small) + (right ? 0.0 : fabs(z));
     sums[ORTH_LOGISTIC_W] += slope * value;
     sums[ORTH_LOGISTIC_B] += slope;
     sums[ORTH_LOGISTIC_WW] += curvature * value * value;
     sums[ORTH_LOGISTIC_WB] += curvature * value;
     sums[ORTH_LOGISTIC_BB] += curvature;
-    sums[ORTH_LOGISTIC_RIGHT] += (z > 0.0) == label;
+    sums[ORTH_LOGISTIC_RIGHT] += right;
 }
 
 void orth_logistic_add_silent(double b, double negative, double positive, double *sums)

@@ -1,6 +1,4 @@
-#include <orthant/eval/probe.h>
-
-#include "logistic.h"
+#include "probe_parts.h"
 
 #include <orthant/base/fault.h>
 #include <orthant/base/memory.h>
@@ -8,51 +6,15 @@
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
-#include <orthant/sae/latent_lists.h>
 
-#include <math.h>
 #include <string.h>
 
-/* Evaluations of a latent before the search gives up; of the memory, the part that labels may
- * take. */
-enum { MOST_ROUNDS = 200, LABEL_SHARE = 4 };
-
-/* Moments of a latent's values: how often it fires, and the sum of their squares. */
-enum { MOMENT_COUNT, MOMENT_SQUARE, MOMENTS };
-
-/* A probing under way. */
-typedef struct probing {
-    const orth_sae *sae;
-    orth_dataset *dataset;
-    orth_labels *labels;
-    const orth_probe_options *options;
-    MPI_Comm world;
-    int64_t rows, batch;
-    int64_t tokens; ///< of the own token group, in the whole table
-    orth_workspace workspace;
-    orth_latent_lists lists;
-    int64_t *weightless; ///< (n_weightless) tokens of the group of weight zero
-    int64_t n_weightless, weightless_room;
-    bool weightless_known;
-    int64_t chunk; ///< tasks whose labels are held at a time
-    int8_t *held;  ///< (chunk, tokens) labels of the group's tokens
-    /* Of the block of latents: */
-    double *moments; ///< (n_own, MOMENTS)
-    int64_t *active; ///< (n_own) latents of the shard that are searched for
-    int64_t *silent; ///< (n_own) those that never fire
-    int64_t n_active, n_silent;
-    /* Of a task: */
-    const int8_t *label; ///< (tokens)
-    orth_probe_task *task;
-    orth_logistic_search *search; ///< (n_own) by latent of the shard
-    double *classes; ///< (n_own, 2) by latent: labelled tokens on which it fires, by label
-    double *sums;    ///< (n_own, ORTH_LOGISTIC_SUMS) by place among the active ones
-    orth_probe_result result;
-} probing;
+/* Of the memory, the part that labels may take. */
+enum { LABEL_SHARE = 4 };
 
 /* ---- memory ---- */
 
-static int64_t tokens_of_group(const probing *p)
+static int64_t tokens_of_group(const orth_probing *p)
 {
     int64_t total = 0;
     for (int64_t row = 0; row < p->rows; row += p->batch) {
@@ -62,7 +24,7 @@ static int64_t tokens_of_group(const probing *p)
     return total;
 }
 
-static orth_status allocate_latents(probing *p)
+static orth_status allocate_latents(orth_probing *p)
 {
     int64_t n_own = orth_range_size(p->sae->own);
     ORTH_TRY(ORTH_ALLOCATE(n_own * MOMENTS, "moments of latents", &p->moments));
@@ -73,18 +35,18 @@ static orth_status allocate_latents(probing *p)
     return ORTH_ALLOCATE(n_own * ORTH_LOGISTIC_SUMS, "sums of probes", &p->sums);
 }
 
-static orth_status allocate_tasks(probing *p)
+static orth_status allocate_tasks(orth_probing *p)
 {
     orth_probe_result *result = &p->result;
     ORTH_TRY(ORTH_ALLOCATE(p->chunk * p->tokens, "labels", &p->held));
     ORTH_TRY(ORTH_ALLOCATE(result->n_task, "tasks", &result->tasks));
     for (int64_t i = 0; i < result->n_task; i++)
-        ORTH_TRY(ORTH_ALLOCATE(p->options->top, "best probes", &result->tasks[i].best));
+        ORTH_TRY(ORTH_ALLOCATE(p->top, "best probes", &result->tasks[i].best));
     return ORTH_OK;
 }
 
 /* How many tasks' labels fit follows from sizes that all ranks know: they must do the same. */
-static orth_status allocate(probing *p)
+static orth_status allocate(orth_probing *p)
 {
     int64_t batches = orth_partition_largest(p->rows, p->batch);
     int64_t most = orth_partition_largest(p->batch, p->sae->grid->n_group) * batches;
@@ -103,7 +65,7 @@ static orth_status allocate(probing *p)
                                     p->options->memory - p->chunk * most, &p->lists);
 }
 
-static void free_probing(probing *p)
+static void free_probing(orth_probing *p)
 {
     void *blocks[] = {p->weightless, p->held,   p->moments, p->active,
                       p->silent,     p->search, p->classes, p->sums};
@@ -116,7 +78,7 @@ static void free_probing(probing *p)
 
 /* ---- a pass over the activations ---- */
 
-static orth_status add_weightless(probing *p, int64_t token)
+static orth_status add_weightless(orth_probing *p, int64_t token)
 {
     if (p->n_weightless == p->weightless_room) {
         int64_t room = 2 * p->weightless_room + 1024, *larger = NULL;
@@ -131,7 +93,7 @@ static orth_status add_weightless(probing *p, int64_t token)
     return ORTH_OK;
 }
 
-static orth_status add_batch(probing *p, int64_t first_token)
+static orth_status add_batch(orth_probing *p, int64_t first_token)
 {
     const orth_batch *batch = &p->workspace.batch;
     if (!p->weightless_known) {
@@ -143,7 +105,7 @@ static orth_status add_batch(probing *p, int64_t first_token)
     return orth_latent_lists_add(&p->lists, &p->workspace.code, first_token);
 }
 
-static orth_status run_feed(probing *p, orth_feed *feed)
+static orth_status run_feed(orth_probing *p, orth_feed *feed)
 {
     orth_feed_batch batch;
     orth_status before = ORTH_OK;
@@ -165,7 +127,7 @@ static orth_status run_feed(probing *p, orth_feed *feed)
 }
 
 /* Collect the lists of the latents from `begin` on, as many as fit on all ranks that share them. */
-static orth_status collect(probing *p, int64_t begin)
+static orth_status collect(orth_probing *p, int64_t begin)
 {
     orth_feed *feed = NULL;
     orth_latent_lists_begin(&p->lists, begin);
@@ -179,46 +141,9 @@ static orth_status collect(probing *p, int64_t begin)
     return ORTH_OK;
 }
 
-static void visit_moments(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
-                          int64_t count)
-{
-    double *moments = (double *)context + i * MOMENTS;
-    (void)latent;
-    for (int64_t e = 0; e < count; e++) {
-        moments[MOMENT_COUNT] += 1.0;
-        moments[MOMENT_SQUARE] += (double)entries[e].value * (double)entries[e].value;
-    }
-}
+/* ---- tasks and shards ---- */
 
-/* Which latents of the block fire at all, and their scales r. */
-static orth_status sort_latents(probing *p)
-{
-    int64_t begin = p->lists.begin, n = p->lists.end - begin;
-    memset(p->moments, 0, (size_t)(n * MOMENTS) * sizeof *p->moments);
-    for (int64_t i = 0; i < n; i++)
-        p->active[i] = begin + i;
-    orth_latent_lists_visit(&p->lists, p->active, n, visit_moments, p->moments);
-    ORTH_TRY(orth_sum_f64(p->moments, n * MOMENTS, p->sae->grid->peers));
-    p->n_active = p->n_silent = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const double *moments = p->moments + i * MOMENTS;
-        if (moments[MOMENT_COUNT] > 0.0)
-            p->active[p->n_active++] = begin + i;
-        else
-            p->silent[p->n_silent++] = begin + i;
-    }
-    return ORTH_OK;
-}
-
-static double scale_of(const probing *p, int64_t latent)
-{
-    const double *moments = p->moments + (latent - p->lists.begin) * MOMENTS;
-    return sqrt(moments[MOMENT_SQUARE] / moments[MOMENT_COUNT]);
-}
-
-/* ---- labels ---- */
-
-static orth_status read_labels(probing *p, orth_range tasks)
+static orth_status read_labels(orth_probing *p, orth_range tasks)
 {
     int64_t token = 0;
     for (int64_t row = 0; row < p->rows; row += p->batch) {
@@ -234,171 +159,11 @@ static orth_status read_labels(probing *p, orth_range tasks)
     return ORTH_OK;
 }
 
-static orth_status begin_task(probing *p, int64_t index, const int8_t *label)
-{
-    int64_t classes[2] = {0, 0};
-    p->task = &p->result.tasks[index];
-    p->label = label;
-    for (int64_t t = 0; t < p->tokens; t++)
-        if (label[t] >= 0)
-            classes[label[t]]++;
-    ORTH_TRY(orth_allreduce(classes, 2, MPI_INT64_T, MPI_SUM, p->sae->grid->peers));
-    double n = (double)(classes[0] + classes[1]), share = (double)classes[1] / n;
-    p->task->labelled = classes[0] + classes[1];
-    p->task->positive = classes[1];
-    p->task->entropy = classes[0] > 0 && classes[1] > 0
-                           ? -share * log(share) - (1.0 - share) * log1p(-share)
-                           : 0.0;
-    return ORTH_OK;
-}
-
-/* ---- the search ---- */
-
-static void visit_classes(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
-                          int64_t count)
-{
-    const probing *p = context;
-    double *classes = p->sums + i * 2;
-    (void)latent;
-    for (int64_t e = 0; e < count; e++)
-        if (p->label[entries[e].token] >= 0)
-            classes[p->label[entries[e].token]] += 1.0;
-}
-
-static void visit_entries(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
-                          int64_t count)
-{
-    const probing *p = context;
-    const orth_logistic_search *search = &p->search[latent];
-    double w = search->try_w / scale_of(p, latent);
-    for (int64_t e = 0; e < count; e++) {
-        int8_t label = p->label[entries[e].token];
-        if (label >= 0)
-            orth_logistic_add(w, search->try_b, (double)entries[e].value, label,
-                              p->sums + i * ORTH_LOGISTIC_SUMS);
-    }
-}
-
-/* Sums of `width` numbers for the first `n` active latents, over all their tokens. */
-static orth_status sum_over_tokens(probing *p, int64_t n, int64_t width, orth_list_visit *visit)
-{
-    memset(p->sums, 0, (size_t)(n * width) * sizeof *p->sums);
-    orth_latent_lists_visit(&p->lists, p->active, n, visit, p);
-    orth_alive();
-    return orth_sum_f64(p->sums, n * width, p->sae->grid->peers);
-}
-
-/* The sums of one latent are in units of its values: bring them to units of r, add the tokens on
- * which it is silent, and go on. */
-static void advance(probing *p, int64_t latent, double *sums)
-{
-    const orth_probe_task *task = p->task;
-    const double *classes = p->classes + latent * 2;
-    double scale = scale_of(p, latent);
-    sums[ORTH_LOGISTIC_W] /= scale;
-    sums[ORTH_LOGISTIC_WW] /= scale * scale;
-    sums[ORTH_LOGISTIC_WB] /= scale;
-    orth_logistic_add_silent(p->search[latent].try_b,
-                             (double)(task->labelled - task->positive) - classes[0],
-                             (double)task->positive - classes[1], sums);
-    orth_logistic_advance(&p->search[latent], sums, (double)task->labelled, p->options->l2);
-}
-
-/* All latents of the block for one task. Those that are found leave the list of active ones, which
- * is put in order again at the end; ranks that share the latents hold the same bits and decide
- * alike. */
-static orth_status search_latents(probing *p)
-{
-    int64_t left = p->n_active, found = 0;
-    double b = log((double)p->task->positive / (double)(p->task->labelled - p->task->positive));
-    ORTH_TRY(sum_over_tokens(p, left, 2, visit_classes));
-    for (int64_t i = 0; i < left; i++) {
-        memcpy(p->classes + p->active[i] * 2, p->sums + i * 2, 2 * sizeof *p->sums);
-        orth_logistic_begin(b, &p->search[p->active[i]]);
-    }
-    for (int round = 0; round < MOST_ROUNDS && left > 0; round++) {
-        ORTH_TRY(sum_over_tokens(p, left, ORTH_LOGISTIC_SUMS, visit_entries));
-        int64_t kept = 0;
-        for (int64_t i = 0; i < left; i++) {
-            int64_t latent = p->active[i];
-            advance(p, latent, p->sums + i * ORTH_LOGISTIC_SUMS);
-            if (!p->search[latent].done)
-                p->active[kept++] = latent;
-        }
-        left = kept;
-    }
-    for (int64_t latent = p->lists.begin; latent < p->lists.end; latent++)
-        if (p->moments[(latent - p->lists.begin) * MOMENTS + MOMENT_COUNT] > 0.0)
-            p->active[found++] = latent;
-    return ORTH_OK;
-}
-
-/* ---- the best ---- */
-
-static bool better(const orth_probe_fit *a, const orth_probe_fit *b)
-{
-    return a->loss < b->loss || (a->loss == b->loss && a->latent < b->latent);
-}
-
-/* Insertion into the task's list, which stays sorted. */
-static void offer(const probing *p, orth_probe_task *task, const orth_probe_fit *fit)
-{
-    int64_t at = task->n_best;
-    if (at == p->options->top && !better(fit, &task->best[at - 1]))
-        return;
-    if (at < p->options->top)
-        task->n_best++;
-    else
-        at--;
-    for (; at > 0 && better(fit, &task->best[at - 1]); at--)
-        task->best[at] = task->best[at - 1];
-    task->best[at] = *fit;
-}
-
-static void offer_all(probing *p)
-{
-    orth_probe_task *task = p->task;
-    int64_t first = p->sae->own.begin, negative = task->labelled - task->positive;
-    for (int64_t i = 0; i < p->n_active; i++) {
-        const orth_logistic_search *search = &p->search[p->active[i]];
-        orth_probe_fit fit = {.latent = first + p->active[i],
-                              .weight = search->w / scale_of(p, p->active[i]),
-                              .bias = search->b,
-                              .loss = search->loss,
-                              .accuracy = search->right,
-                              .converged = search->converged};
-        offer(p, task, &fit);
-        task->unconverged += !search->converged;
-    }
-    for (int64_t i = 0; i < p->n_silent; i++) {
-        double most = (double)(task->positive > negative ? task->positive : negative);
-        orth_probe_fit fit = {.latent = first + p->silent[i],
-                              .bias = log((double)task->positive / (double)negative),
-                              .loss = task->entropy,
-                              .accuracy = most / (double)task->labelled,
-                              .converged = true};
-        offer(p, task, &fit);
-    }
-}
-
-/* A task whose labels are all equal tells nothing of any latent. */
-static orth_status probe_tasks(probing *p, orth_range tasks)
-{
-    for (int64_t index = tasks.begin; index < tasks.end; index++) {
-        ORTH_TRY(begin_task(p, index, p->held + (index - tasks.begin) * p->tokens));
-        if (p->task->positive == 0 || p->task->positive == p->task->labelled)
-            continue;
-        ORTH_TRY(search_latents(p));
-        offer_all(p);
-    }
-    return ORTH_OK;
-}
-
 /* What the latents in memory tell, for all tasks. Ranks of other shards are not waited for but
  * where labels are read. */
-static orth_status probe_block(probing *p)
+static orth_status probe_block(orth_probing *p)
 {
-    orth_status status = sort_latents(p);
+    orth_status status = orth_probe_sort_latents(p);
     for (int64_t task = 0; task < p->result.n_task; task += p->chunk) {
         int64_t end = task + p->chunk;
         orth_range tasks = {task, end < p->result.n_task ? end : p->result.n_task};
@@ -406,16 +171,16 @@ static orth_status probe_block(probing *p)
             return orth_end_job(p->world, status);
         if (p->result.passes == 1 || p->chunk < p->result.n_task)
             ORTH_TRY(orth_agree(p->world, read_labels(p, tasks)));
-        status = probe_tasks(p, tasks);
+        status = orth_probe_tasks(p, tasks);
     }
     return status == ORTH_OK ? status : orth_end_job(p->world, status);
 }
 
 /* The best of all shards, on all ranks. */
-static orth_status merge_tasks(probing *p)
+static orth_status merge_tasks(orth_probing *p)
 {
     const orth_grid *grid = p->sae->grid;
-    int64_t top = p->options->top, *counts = NULL;
+    int64_t top = p->top, *counts = NULL;
     orth_probe_fit *all = NULL;
     orth_status status = ORTH_ALLOCATE(grid->n_shard, "counts of probes", &counts);
     if (status == ORTH_OK)
@@ -435,14 +200,14 @@ static orth_status merge_tasks(probing *p)
             total += counts[s];
         task->n_best = 0;
         for (int64_t j = 0; status == ORTH_OK && j < total; j++)
-            offer(p, task, &all[j]);
+            orth_probe_offer(p, task, &all[j]);
     }
     orth_free(counts);
     orth_free(all);
     return status;
 }
 
-static orth_status probe_all(probing *p)
+static orth_status probe_all(orth_probing *p)
 {
     int64_t n_own = orth_range_size(p->sae->own), left, begin = 0;
     do {
@@ -458,14 +223,15 @@ static orth_status probe_all(probing *p)
 orth_status orth_probe_latents(const orth_sae *sae, orth_dataset *dataset, orth_labels *labels,
                                const orth_probe_options *options, orth_probe_result *out)
 {
-    int64_t rows = orth_dataset_rows(dataset);
-    probing p = {.sae = sae,
-                 .dataset = dataset,
-                 .labels = labels,
-                 .options = options,
-                 .world = sae->grid->world,
-                 .rows = rows,
-                 .batch = options->batch < rows ? options->batch : rows};
+    int64_t rows = orth_dataset_rows(dataset), n_latent = sae->recipe.n_latent;
+    orth_probing p = {.sae = sae,
+                      .dataset = dataset,
+                      .labels = labels,
+                      .options = options,
+                      .world = sae->grid->world,
+                      .rows = rows,
+                      .batch = options->batch < rows ? options->batch : rows,
+                      .top = options->top < n_latent ? options->top : n_latent};
     orth_status status = orth_agree(p.world, allocate(&p));
     if (status == ORTH_OK)
         status = orth_workspace_create(sae, p.batch, false, &p.workspace);

@@ -10,45 +10,51 @@ enum { PIECE_BYTES = 4 << 20, GAP_BYTES = 32 << 10, CHUNK = 512 };
 
 /* ---- types ---- */
 
-#define CONVERT(from_type, to_type, expression)                                                    \
-    do {                                                                                           \
-        const from_type *from_ = in;                                                               \
-        to_type *to_ = out;                                                                        \
-        for (int64_t i_ = 0; i_ < count; i_++) {                                                   \
-            from_type v = from_[i_];                                                               \
-            to_[i_] = (to_type)(expression);                                                       \
-        }                                                                                          \
-        return true;                                                                               \
-    } while (0)
+static bool is_integer(orth_tensor_type type)
+{
+    return type <= ORTH_TENSOR_I8 || type == ORTH_TENSOR_I16 || type == ORTH_TENSOR_U16 ||
+           type == ORTH_TENSOR_I32 || type == ORTH_TENSOR_U32 || type == ORTH_TENSOR_I64 ||
+           type == ORTH_TENSOR_U64;
+}
 
-/* Every type but the 16-bit floats. */
-#define CONVERT_FROM(to_type)                                                                      \
-    switch (from) {                                                                                \
-    case ORTH_TENSOR_BOOL:                                                                         \
-        CONVERT(uint8_t, to_type, v != 0);                                                         \
-    case ORTH_TENSOR_U8:                                                                           \
-        CONVERT(uint8_t, to_type, v);                                                              \
-    case ORTH_TENSOR_I8:                                                                           \
-        CONVERT(int8_t, to_type, v);                                                               \
-    case ORTH_TENSOR_I16:                                                                          \
-        CONVERT(int16_t, to_type, v);                                                              \
-    case ORTH_TENSOR_U16:                                                                          \
-        CONVERT(uint16_t, to_type, v);                                                             \
-    case ORTH_TENSOR_I32:                                                                          \
-        CONVERT(int32_t, to_type, v);                                                              \
-    case ORTH_TENSOR_U32:                                                                          \
-        CONVERT(uint32_t, to_type, v);                                                             \
-    case ORTH_TENSOR_I64:                                                                          \
-        CONVERT(int64_t, to_type, v);                                                              \
-    case ORTH_TENSOR_U64:                                                                          \
-        CONVERT(uint64_t, to_type, v);                                                             \
-    case ORTH_TENSOR_F32:                                                                          \
-        CONVERT(float, to_type, v);                                                                \
-    case ORTH_TENSOR_F64:                                                                          \
-        CONVERT(double, to_type, v);                                                               \
-    default:                                                                                       \
-        return false;                                                                              \
+/* Element `i` of integers; U64 as the same bits. */
+static int64_t integer_at(orth_tensor_type type, const void *in, int64_t i)
+{
+    switch (type) {
+    case ORTH_TENSOR_BOOL:
+        return ((const uint8_t *)in)[i] != 0;
+    case ORTH_TENSOR_U8:
+        return ((const uint8_t *)in)[i];
+    case ORTH_TENSOR_I8:
+        return ((const int8_t *)in)[i];
+    case ORTH_TENSOR_I16:
+        return ((const int16_t *)in)[i];
+    case ORTH_TENSOR_U16:
+        return ((const uint16_t *)in)[i];
+    case ORTH_TENSOR_I32:
+        return ((const int32_t *)in)[i];
+    case ORTH_TENSOR_U32:
+        return ((const uint32_t *)in)[i];
+    default:
+        return ((const int64_t *)in)[i];
     }
+}
+
+static void integers_to_f32(orth_tensor_type from, const void *in, int64_t count, float *out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int64_t value = integer_at(from, in, i);
+        out[i] = from == ORTH_TENSOR_U64 ? (float)(uint64_t)value : (float)value;
+    }
+}
+
+static void integers_to_f64(orth_tensor_type from, const void *in, int64_t count, double *out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int64_t value = integer_at(from, in, i);
+        out[i] = from == ORTH_TENSOR_U64 ? (double)(uint64_t)value : (double)value;
+    }
+}
 
 static bool to_f32(orth_tensor_type from, const void *in, int64_t count, float *out)
 {
@@ -56,19 +62,34 @@ static bool to_f32(orth_tensor_type from, const void *in, int64_t count, float *
         orth_f16_to_f32(in, count, out);
     else if (from == ORTH_TENSOR_BF16)
         orth_bf16_to_f32(in, count, out);
+    else if (from == ORTH_TENSOR_F32)
+        memcpy(out, in, (size_t)count * sizeof *out);
+    else if (from == ORTH_TENSOR_F64)
+        for (int64_t i = 0; i < count; i++)
+            out[i] = (float)((const double *)in)[i];
+    else if (is_integer(from))
+        integers_to_f32(from, in, count, out);
     else
-        CONVERT_FROM(float);
+        return false;
     return true;
 }
 
 static bool to_f64(orth_tensor_type from, const void *in, int64_t count, double *out)
 {
     float values[CHUNK];
-    if (from != ORTH_TENSOR_F16 && from != ORTH_TENSOR_BF16)
-        CONVERT_FROM(double);
+    int64_t size = orth_tensor_type_size(from);
+    if (from == ORTH_TENSOR_F64) {
+        memcpy(out, in, (size_t)count * sizeof *out);
+        return true;
+    }
+    if (is_integer(from)) {
+        integers_to_f64(from, in, count, out);
+        return true;
+    }
     for (int64_t at = 0; at < count; at += CHUNK) {
         int64_t some = count - at < CHUNK ? count - at : CHUNK;
-        to_f32(from, (const uint16_t *)in + at, some, values);
+        if (!to_f32(from, (const char *)in + at * size, some, values))
+            return false;
         for (int64_t i = 0; i < some; i++)
             out[at + i] = values[i];
     }
@@ -77,13 +98,14 @@ static bool to_f64(orth_tensor_type from, const void *in, int64_t count, double 
 
 static bool to_i64(orth_tensor_type from, const void *in, int64_t count, int64_t *out)
 {
-    if (from == ORTH_TENSOR_F32 || from == ORTH_TENSOR_F64)
+    if (!is_integer(from))
         return false;
-    if (from == ORTH_TENSOR_U64)
-        for (int64_t i = 0; i < count; i++)
-            if (((const uint64_t *)in)[i] > INT64_MAX)
-                return false;
-    CONVERT_FROM(int64_t);
+    for (int64_t i = 0; i < count; i++) {
+        out[i] = integer_at(from, in, i);
+        if (from == ORTH_TENSOR_U64 && out[i] < 0)
+            return false;
+    }
+    return true;
 }
 
 bool orth_elements_convert(orth_tensor_type from, const void *in, int64_t count,

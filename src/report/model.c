@@ -55,7 +55,7 @@ static orth_status read_run(const char *run_dir, json_t *model)
     bool there = false;
     orth_status status = read_config(run_dir, &there, &config);
     if (status == ORTH_OK && there)
-        status = orth_report_config(&config, model);
+        status = orth_report_config(&config, true, model);
     if (status == ORTH_OK)
         status = orth_report_history(run_dir, model);
     if (status == ORTH_OK)
@@ -64,16 +64,20 @@ static orth_status read_run(const char *run_dir, json_t *model)
     return status;
 }
 
+/* How it came about is known of checkpoints alone. */
 static void tell_checkpoint(const orth_model_source *source, json_t *model)
 {
     const orth_checkpoint_info *info = &source->info;
     json_t *c = json_object();
     orth_report_set_text(c, "path", source->path);
-    orth_report_set_integer(c, "step", info->step);
-    orth_report_set_integer(c, "tokens_seen", info->tokens_seen);
     orth_report_set_integer(c, "n_latent", info->n_latent);
     orth_report_set_integer(c, "d_model", info->d_model);
     orth_report_set_text(c, "selection", orth_selection_names[source->config.recipe.selection]);
+    orth_report_set(model, "checkpoint", c);
+    if (source->folder)
+        return;
+    orth_report_set_integer(c, "step", info->step);
+    orth_report_set_integer(c, "tokens_seen", info->tokens_seen);
     orth_report_set_integer(c, "ranks", info->ranks);
     orth_report_set_integer(c, "n_group", info->n_group);
     orth_report_set_integer(c, "n_shard", info->n_shard);
@@ -83,7 +87,6 @@ static void tell_checkpoint(const orth_model_source *source, json_t *model)
     orth_report_set_text(c, "program_version", info->program_version);
     orth_report_set_integer(c, "data_rows", info->data.rows);
     orth_report_set_integer(c, "batches_left_out", info->n_skipped);
-    orth_report_set(model, "checkpoint", c);
 }
 
 /* Why a part of the page is empty, said there and now. */
@@ -148,7 +151,7 @@ static orth_status report_source(const orth_report_options *options, const char 
     if (model) {
         tell_checkpoint(&source, model);
         if (!json_object_get(model, "config"))
-            status = orth_report_config(&source.config, model);
+            status = orth_report_config(&source.config, !source.folder, model);
     }
     status = orth_agree(world, status);
     if (status == ORTH_OK)

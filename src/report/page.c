@@ -1,7 +1,7 @@
 /* The page: a template in whose {{places}} the embedded files and the document go. */
 #include "report_parts.h"
 
-#include <orthant/run/run_dir.h>
+#include <orthant/base/embedded.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,9 +11,7 @@
 #include <sys/random.h>
 
 /* src/report/page/ and Chart.js (OrthEmbed.cmake). */
-extern const struct orth_file {
-    const char *name, *begin, *end;
-} orth_page_files[];
+extern const struct orth_file orth_page_files[];
 
 /* Scripts and styles run that carry it; nothing that data may smuggle in does. */
 typedef struct nonce {

@@ -1,6 +1,7 @@
 /* The static plots: the figures of the page, for papers. */
 #include "plots_parts.h"
 
+#include <orthant/base/embedded.h>
 #include <orthant/base/memory.h>
 #include <orthant/run/run_dir.h>
 
@@ -11,9 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern const struct orth_file {
-    const char *name, *begin, *end;
-} orth_plots_files[];
+/* src/report/plots/: style.gp alone. */
+extern const struct orth_file orth_plots_files[];
 
 /* Line styles of many points (style.gp). */
 enum { SMALL = 10 };
@@ -140,11 +140,13 @@ static orth_status frontier_plot(plots *p)
     orth_plot plot;
     size_t i;
     json_t *model;
-    ORTH_TRY(
-        orth_plot_begin(p->folder, "l0_mse",
-                        "set logscale xy\nset xlabel 'L0'\nset ylabel 'MSE'\n"
-                        "set autoscale fix\nset offsets graph 0.1, graph 0.1, graph 0.1, graph 0.1",
-                        &plot));
+    ORTH_TRY(orth_plot_begin(p->folder, "l0_mse",
+                             "set logscale xy\nset xlabel 'L0'\nset ylabel 'MSE'\n"
+                             "set autoscale fix\n"
+                             "set xtics add (2, 5, 20, 50, 200, 500, 2000, 5000, 20000)\n"
+                             "set ytics add (0.002, 0.005, 0.02, 0.05, 0.2, 0.5, 2, 5)\n"
+                             "set offsets graph 0.1, graph 0.1, graph 0.1, graph 0.1",
+                             &plot));
     json_array_foreach(p->models, i, model)
     {
         double l0 = value(model, "evaluation.l0.mean"), mse = value(model, "evaluation.mse");

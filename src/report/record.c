@@ -20,10 +20,19 @@ static void take_key(void *context, const char *key, const char *value)
     json_array_append_new(context, pair);
 }
 
-orth_status orth_report_config(const orth_config *config, json_t *model)
+/* What a folder of another tool tells; the rest of its configuration are defaults. */
+static void take_model_key(void *context, const char *key, const char *value)
+{
+    static const char *const sections[] = {"input.", "model.", "topk.", "topafa."};
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        if (strncmp(key, sections[i], strlen(sections[i])) == 0)
+            take_key(context, key, value);
+}
+
+orth_status orth_report_config(const orth_config *config, bool trained_here, json_t *model)
 {
     json_t *pairs = json_array();
-    orth_status status = orth_config_each(config, take_key, pairs);
+    orth_status status = orth_config_each(config, trained_here ? take_key : take_model_key, pairs);
     orth_report_set(model, "config", pairs);
     return status;
 }

@@ -28,8 +28,9 @@ void orth_report_set_text(json_t *object, const char *name, const char *text);
 
 /* ---- how a run was made and how it trained (record.c, curves.c); rank 0, local ---- */
 
-/** `config`: an array of [key, value], in the order of the table of keys. */
-orth_status orth_report_config(const orth_config *config, json_t *model);
+/** `config`: an array of [key, value], in the order of the table of keys; of a model that was not
+ * trained here without what is about training. */
+orth_status orth_report_config(const orth_config *config, bool trained_here, json_t *model);
 
 /** `history`: what orthant.log tells besides the steps, when there is one. ORTH_ERR_DATA. */
 orth_status orth_report_history(const char *run_dir, json_t *model);

@@ -241,7 +241,8 @@ static orth_status write_segments(table *t, int64_t context, strings *s, json_t 
     segment current = {.end = -1};
     int64_t document = -1;
     const char *file = NULL;
-    qsort(t->rows, (size_t)t->count, sizeof *t->rows, ascending);
+    if (t->count > 0)
+        qsort(t->rows, (size_t)t->count, sizeof *t->rows, ascending);
     for (int64_t i = 0; i < t->count; i++) {
         orth_context window;
         if (i > 0 && t->rows[i] == t->rows[i - 1])

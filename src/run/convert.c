@@ -69,6 +69,9 @@ static orth_status choose_type(job *j)
 static orth_status choose_rows(job *j)
 {
     int64_t end = j->options->end < 0 ? j->input.rows : j->options->end;
+    if (j->input.rows == 0)
+        return orth_fail(ORTH_ERR_DATA, "%s: there are no rows to convert; check the file",
+                         j->options->inputs[0]);
     if (j->options->begin < 0 || j->options->begin >= end || end > j->input.rows)
         return orth_fail(
             ORTH_ERR_USAGE,
@@ -135,19 +138,34 @@ static orth_status prepare(job *j)
 
 /* ---- a block ---- */
 
+/* How many of `count` values are NaN, Inf or beyond the range of the type written. */
+static int64_t count_unusual(const job *j, int64_t first, int64_t count)
+{
+    const float *narrow = (const float *)j->values + (j->wide ? 0 : first);
+    const double *wide = (const double *)j->values + (j->wide ? first : 0);
+    float limit = (float)j->limit; /* Inf where no float32 is beyond */
+    int64_t found = 0;
+    if (j->wide)
+        for (int64_t k = 0; k < count; k++)
+            found += !(fabs(wide[k]) < j->limit);
+    else
+        for (int64_t k = 0; k < count; k++)
+            found += !(fabsf(narrow[k]) < limit);
+    return found;
+}
+
 /* Count the rows that are not finite, and those that the type written does not hold. */
 static void look_at(job *j, int64_t first, int64_t count)
 {
     int64_t d = j->input.width;
-    const float *narrow = j->values;
-    const double *wide = j->values;
     for (int64_t i = 0; i < count; i++) {
         bool finite = true, fits = true;
+        if (!count_unusual(j, i * d, d))
+            continue;
         for (int64_t k = i * d; k < (i + 1) * d; k++) {
-            double size = fabs(j->wide ? wide[k] : (double)narrow[k]);
-            bool ordinary = size < j->limit;
-            finite = finite && (ordinary || isfinite(size));
-            fits = fits && (ordinary || !isfinite(size));
+            double value = j->wide ? ((double *)j->values)[k] : (double)((float *)j->values)[k];
+            finite = finite && isfinite(value);
+            fits = fits && (!isfinite(value) || fabs(value) < j->limit);
         }
         if (!finite && j->found.nonfinite++ == 0)
             j->found.first_nonfinite = first + i;

@@ -47,6 +47,10 @@ orth_status convert_input_open(const orth_convert_options *options, MPI_Comm com
                                convert_input *out);
 void convert_input_close(convert_input *input);
 
+/** Open the tensors of a piece, rows of `width` values where it is raw. Collective; agreed. */
+orth_status convert_piece_open(const convert_piece *piece, int64_t width, MPI_Comm comm,
+                               orth_tensor_file **out);
+
 /** Rows [begin, end) as float64 where `type` is F64, else as float32. Local. */
 orth_status convert_input_read(convert_input *input, int64_t begin, int64_t end, void *out);
 

@@ -227,7 +227,11 @@ static orth_status read_run(const char *path, orth_run_figures *run)
         ORTH_TRY(read_metrics(path, run));
     if (!run->why)
         ORTH_TRY(read_evaluation(path, run));
-    return run->why ? ORTH_OK : judge(path, run);
+    if (!run->why)
+        ORTH_TRY(judge(path, run));
+    if (run->why)
+        orth_one_line(run->why);
+    return ORTH_OK;
 }
 
 orth_status orth_run_figures_read(const char *path, orth_run_figures *out)

@@ -114,6 +114,15 @@ class Compare(unittest.TestCase):
             self.assertEqual(found["b_to_a"]["nearest"], self.order.tolist())
             np.testing.assert_allclose(found["a_to_b"]["cosines"], 1, rtol=1e-6)
 
+    def test_exported(self):
+        """A folder that another tool loads is a model as well."""
+        folder = os.path.join(self.folder, "exported")
+        done = support.run(["export", self.models["a"], "--format", "saelens", "--out", folder])
+        self.assertEqual(done.code, 0, done.stderr)
+        self.models["exported"] = folder
+        figures, _ = self.compare("exported", "b", ranks=2)
+        self.check(figures, "decoder", self.A, self.B)
+
     def test_flipped(self):
         """A latent and its opposite are different ones."""
         for ranks in (1, 2):

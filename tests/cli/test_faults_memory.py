@@ -7,6 +7,9 @@ import os
 import shutil
 import unittest
 
+import h5py
+import numpy as np
+
 import support
 from support import run, tokens, write_activations
 
@@ -75,9 +78,12 @@ class Memory(support.Case):
     def test_other_commands(self):
         self.check_success(run(["train", self.config, "--quiet", "--set", "run.dir=model"], 2,
                                cwd=self.folder))
+        with h5py.File(self.path("labels.h5"), "w") as file:
+            file["labels"] = np.arange(300) % 2
         for arguments in (["eval", self.model, "--data", self.data, "--json", "e.json",
                            "--latents", "l.json"],
                           ["encode", self.model, "--data", self.data, "--out", "c.h5"],
+                          ["probe", self.model, "--data", self.data, "--labels", "labels.h5"],
                           ["info", self.model, "--verify"],
                           ["info", self.data, "--stats"],
                           ["synth", "--out", "s.h5", "--tokens", "500", "--d-model", "8",

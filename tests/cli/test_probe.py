@@ -35,9 +35,9 @@ def newton(value, label):
 
 
 class Probes(ProbeCase):
-    def test_every_latent(self):
+    def test_against_numpy(self):
         figures, done = self.probe("--top", 1000)
-        self.check_fits(figures, newton, 1e-8)
+        self.check_fits(figures, newton, 1e-8, step=4)
         self.assertEqual([task["name"] for task in figures["tasks"]], list(TASKS))
         self.assertEqual(figures["tasks"][4]["best"], [])
         self.assertIn("all equal is left out", done.stderr)

@@ -1,4 +1,4 @@
-# timeout: 300
+# timeout: 600
 """`orthant report`: its figures are those of eval, its page stands alone and is harmless whatever the
 vocabulary holds, and runs that are broken, young or without data are told apart."""
 import html.parser
@@ -246,7 +246,8 @@ class Report(unittest.TestCase):
                 line.update(step=i + 1, tokens=256 * (i + 1), loss=None if i == 7 else value,
                             time=i % 10000, phase={"encode": float(i % 10000)})
                 file.write(json.dumps(line) + "\n")
-            file.write('{"step": 30011, "eval": {"mse": 1}}\n{"torn')
+            file.write('{"step": 30011, "eval": {"mse": 1}}\n'
+                       '{"step": 9, "rollback": {"number": 1, "what": "NaN"}}\n{"torn')
         document, _ = self.report(run, "--data", self.data, "--latents", "0", "--skip-eps",
                                   "--skip-spectra")
         training = document["models"][0]["training"]
@@ -262,6 +263,8 @@ class Report(unittest.TestCase):
         self.assertEqual((training["logged_steps"], training["starts"]), (30011, 4))
         self.assertEqual(training["phases"]["encode"], 3 * 9999 + 10)
         self.assertEqual(training["evaluations"], [{"mse": 1, "step": 30011}])
+        self.assertEqual(training["rollbacks"], [{"number": 1, "what": "NaN", "step": 9}])
+        self.assertEqual(training["damaged_lines"], 0)
         shutil.rmtree(run)
 
     def test_young_and_homeless(self):
@@ -295,6 +298,19 @@ class Report(unittest.TestCase):
         self.assertNotIn("training", model)
         self.assertEqual(model["evaluation"]["tokens"], 1000)
 
+    def test_folder_of_another_tool(self):
+        folder = self.path("exported")
+        done = cli.run(["export", self.runs[0], "--format", "saelens", "--out", folder])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        document, text = self.report(self.runs[0], folder, "--data", self.data)
+        self.check_page(text, document)
+        own, other = document["models"]
+        self.assertEqual(own["latents"], other["latents"])
+        self.assertEqual(dict(other["config"])["model.k"], str(cli.K))
+        self.assertNotIn("train.lr", dict(other["config"]))
+        self.assertNotIn("step", other["checkpoint"])
+        shutil.rmtree(folder)
+
     def test_broken_runs(self):
         broken = self.path("broken")
         shutil.copytree(self.runs[0], broken)
@@ -327,6 +343,7 @@ class Report(unittest.TestCase):
         done = cli.run(["report", self.runs[0], "--data", self.data, "--out", self.data])
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertIn("would be lost", cli.errors(done)[0])
+        self.check_failure(2, ["another file"], self.runs[0], "--json", self.path("none.html"))
         with open(self.data, "rb") as file:
             self.assertEqual(file.read(), bytes_before)
 

@@ -264,6 +264,22 @@ class Page(unittest.TestCase):
             self.assertLessEqual(chart.size["width"], 400)
             self.assertGreater(self.run_script(INK, chart), 500)
 
+    def test_without_charts(self):
+        """As built where Chart.js is not packaged: the same page, in tables."""
+        with open(self.page, encoding="utf-8") as file:
+            text = file.read()
+        begin = text.index("/*!\n * Chart.js")
+        path = os.path.join(self.folder, "tables.html")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text[:begin] + text[text.index("</script>", begin):])
+        self.driver.get(pathlib.Path(path).as_uri())
+        self.assertEqual(self.all("canvas"), [])
+        self.assertIn("without Chart.js", self.one("main > .note").text)
+        for details in self.all("figure > details"):
+            self.assertTrue(details.find_elements(By.CSS_SELECTOR, "td"), details.text[:100])
+        self.assertEqual(self.run_script(CHECKS), [])
+        self.assertFalse(self.one("#licences").is_displayed())
+
     def test_pictures(self):
         folder = os.environ.get("ORTHANT_SCREENSHOTS", os.path.join(self.folder, "pictures"))
         os.makedirs(folder, exist_ok=True)

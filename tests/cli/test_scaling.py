@@ -187,6 +187,16 @@ class Scaling(Case):
         self.assertLess(c["beta_n"], 0)
         self.assertIn("the runs do not vary it", result.stdout)
 
+    def test_as_many_runs_as_coefficients(self):
+        grid = self.write_grid()
+        runs = [os.path.join(grid, f"n{n}-k{k}") for n in (384, 1536) for k in (8, 64)]
+        figures, result = self.fit(*runs, "--predict", "1000,20")
+        law = figures["law"]
+        self.assertEqual(law["standard_errors"]["alpha"], None)
+        self.assertEqual((law["sigma"], figures["predictions"][0]["log_error"]), (None, None))
+        self.assertLess(law["coefficients"]["gamma"], 0)
+        self.assertEqual(result.stdout.count("+- unknown"), 5)
+
     def test_older_evaluation_and_other_lengths(self):
         grid = self.write_grid()
         made = self.made[3]

@@ -373,6 +373,7 @@ START_TEST(violations)
     orth_quasi_add(&quasi, 9, 2.0, 2.19, 2.0, 2.0);
     orth_quasi_add(&quasi, 9, 2.21, 2.21, 2.0, 2.0);
     orth_quasi_add(&quasi, 9, 5.0, 1.79, 2.0, 2.0);
+    orth_quasi_add(&quasi, 9, 5.0, 2.0, 2.0, 2.0);
     orth_quasi_add(&none, 9, 5.0, 1.0, 2.0, 2.0);
     /* One entry: nothing but rounding can differ. */
     orth_quasi_add(&quasi, 9, 1.0, 1.0 + 1e-7, 1.0, 1.0);

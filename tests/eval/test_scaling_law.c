@@ -11,7 +11,7 @@
 
 enum { N_SIZES = 6, K_SIZES = 5, POINTS = N_SIZES * K_SIZES };
 
-/* Gao et al. 2024, section 3: their fit of autoencoders of GPT-4. */
+/* Of the size that Gao et al. 2024, section 3, tell for autoencoders of GPT-4. */
 static const double paper[] = {-0.50, 0.26, -0.017, -0.042, -1.32, -0.085};
 
 static double law_of(const double *c, bool irreducible, double n, double k)

@@ -53,11 +53,14 @@ static void check_tensors(orth_tensor_file *file)
 {
     double w[12], t[12], cube[24];
     for (int i = 0; i < 12; i++) {
+        int place = i % 3 * 4 + i / 3;
         w[i] = i / 8.0;
-        t[i] = (i % 3 * 4 + i / 3) / 8.0;
+        t[i] = place / 8.0;
     }
-    for (int i = 0; i < 24; i++) /* [4][2][3] of [2][3][4] */
-        cube[i] = i / 6 + 12 * (i / 3 % 2) + 4 * (i % 3);
+    for (int i = 0; i < 24; i++) { /* [4][2][3] of [2][3][4] */
+        int place = i / 6 + 12 * (i / 3 % 2) + 4 * (i % 3);
+        cube[i] = place;
+    }
     check_values(file, "w", "[3, 4]", w, 12);
     check_values(file, "transposed", "[4, 3]", t, 12);
     check_values(file, "cube", "[4, 2, 3]", cube, 24);
@@ -100,10 +103,8 @@ static void check_types(orth_tensor_file *file)
     }
 }
 
-static void check_numbers(orth_tensor_file *file)
+static void check_values_of_keys(const orth_tensor_file *file)
 {
-    int64_t k = 0;
-    float rate = 0;
     ck_assert_int_eq(entry_of(file, "k")->kind, ORTH_ENTRY_INTEGER);
     ck_assert_int_eq(entry_of(file, "k")->integer, 32);
     ck_assert_int_eq(entry_of(file, "large")->integer, (int64_t)1 << 40);
@@ -121,7 +122,13 @@ static void check_numbers(orth_tensor_file *file)
     ck_assert_int_eq(entry_of(file, "size/1")->integer, 4);
     ck_assert_str_eq(orth_tensor_file_entry(file, 0)->name, "w");
     ck_assert_ptr_null(orth_tensor_file_find(file, "x"));
-    /* As a tensor of one element. */
+}
+
+/* A number as a tensor of one element. */
+static void check_numbers(orth_tensor_file *file)
+{
+    int64_t k = 0;
+    float rate = 0;
     ck_assert_int_eq(orth_tensor_read_i64(file, entry_of(file, "k"), 0, 1, &k), ORTH_OK);
     ck_assert_int_eq(k, 32);
     ck_assert_int_eq(orth_tensor_read_f32(file, entry_of(file, "rate"), 0, 1, &rate), ORTH_OK);
@@ -141,6 +148,7 @@ START_TEST(state)
     ck_assert_int_eq(orth_tensor_file_format(file), ORTH_FORMAT_TORCH);
     check_tensors(file);
     check_types(file);
+    check_values_of_keys(file);
     check_numbers(file);
     orth_tensor_file_close(file);
 }

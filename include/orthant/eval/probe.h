@@ -62,7 +62,7 @@ typedef struct orth_probe_options {
  * Fit every latent of a model for every task, by damped Newton steps: a latent's gradient and
  * Hessian are sums over its nonzero values, added over the token groups in rank order, and a closed
  * form for the tokens on which it is silent. A step is halved until the objective falls (Armijo);
- * the search ends when the Newton decrement promises less than 1e-12 nats.
+ * the search ends when the Newton decrement promises less than 1e-20 nats.
  *
  * The codes are kept, 8 bytes an entry. Where they do not fit `memory`, each rank goes over its
  * latents block by block, with one more pass over the activations for each block. Besides, one

@@ -44,8 +44,15 @@ void orth_evaluation_free(orth_evaluation *evaluation);
 
 struct json_t;
 
-/** The figures as an object (jansson, owned by the caller), NaN as null. `arrays` false leaves
- * histograms and ZF points out. Local. */
+/**
+ * The figures as an object (jansson, owned by the caller), NaN and infinity as null. `arrays` false
+ * leaves out histograms, `zf` and `quasi_orthogonality`. Of these:
+ * zf {over, under: tokens with |f~| above and below |z|; bounds: an object for each eps = eps(n-1),
+ * {eps, lower, upper: the curves |z| times these; within: share of the tokens; above, below: tokens
+ * beyond them}; z, f: the points};
+ * quasi_orthogonality {largest_ratio; with eps also eps_max, eps_bias, violations, within and
+ * within_wide: shares of the tokens} (eval/quasi.h). Local.
+ */
 orth_status orth_evaluation_json(const orth_evaluation *evaluation, bool arrays,
                                  struct json_t **out);
 

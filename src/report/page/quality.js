@@ -48,8 +48,8 @@ function frontier() {
   const drawn = figure({
     title: 'L0 against MSE',
     caption: 'Lower left is better: fewer active latents and a smaller error. Circles are topk, diamonds ' +
-      'topafa, triangles batchtopk, squares jumprelu; models of one kind are joined. Both scales are ' +
-      'logarithmic.',
+      'topafa, triangles batchtopk, squares jumprelu; models of one kind are joined. Each error is in the ' +
+      'space of its model’s own input, after input.norm. Both scales are logarithmic.',
     models: having,
     summary: () => having().map((model) => `${model.name}: L0 ${number(frontierPoint(model).x)}, MSE ` +
       number(frontierPoint(model).y)).join('; ') + '.',

@@ -36,17 +36,19 @@ function overview() {
 
 /* ---- how a run was made ---- */
 
+/* A checkpoint, if the model is one and not a folder of another tool. */
+const made = (model) => (at(model, 'checkpoint.program_version') === undefined ? null : model.checkpoint);
+
 const facts = [
   ['Path', (m) => m.path],
-  ['Checkpoint', (m) => at(m, 'checkpoint.path')],
-  ['Written by', (m) => m.checkpoint && `orthant ${m.checkpoint.program_version}`],
-  ['Ranks', (m) => m.checkpoint && `${m.checkpoint.ranks}: ${several(m.checkpoint.n_group, 'group')} × ` +
-    `${several(m.checkpoint.n_shard, 'shard')}, ${several(m.checkpoint.threads, 'thread')} each`],
-  ['Kernels', (m) => at(m, 'checkpoint.kernels')],
-  ['Libraries', (m) => at(m, 'checkpoint.libraries')],
+  ['Model', (m) => at(m, 'checkpoint.path')],
   ['Size', (m) => m.checkpoint && `${number(m.checkpoint.n_latent)} latents of ${number(m.checkpoint.d_model)} values`],
-  ['Trained for', (m) => m.checkpoint && `${several(m.checkpoint.step, 'step')}, ` +
-    several(m.checkpoint.tokens_seen, 'token')],
+  ['Written by', (m) => made(m) && `orthant ${made(m).program_version}`],
+  ['Ranks', (m) => made(m) && `${made(m).ranks}: ${several(made(m).n_group, 'group')} × ` +
+    `${several(made(m).n_shard, 'shard')}, ${several(made(m).threads, 'thread')} each`],
+  ['Kernels', (m) => made(m) && made(m).kernels],
+  ['Libraries', (m) => made(m) && made(m).libraries],
+  ['Trained for', (m) => made(m) && `${several(made(m).step, 'step')}, ${several(made(m).tokens_seen, 'token')}`],
   ['Tokens of data.files', (m) => at(m, 'checkpoint.data_rows') || undefined],
   ['Batches left out', (m) => at(m, 'checkpoint.batches_left_out') || undefined],
   ['Starts, as far as logged', (m) => at(m, 'training.starts')],
@@ -58,7 +60,8 @@ function factTable() {
   const rows = facts.map(([title, of]) => [title, models.map(of)])
     .filter(([, values]) => values.some((value) => value !== undefined && value !== null))
     .map(([title, values]) => (values.length > 1 && new Set(values).size === 1
-      ? [title, element('td', {colspan: values.length}, String(values[0]))] : [title, ...values]));
+      ? [title, element('td', {colspan: values.length},
+        typeof values[0] === 'number' ? number(values[0]) : values[0])] : [title, ...values]));
   return table('Where, by what and on what', ['What', ...models.map((model) => model.name)], rows, {kind: 'facts'});
 }
 

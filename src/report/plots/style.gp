@@ -28,6 +28,6 @@ set style line 17 lc rgb '#b0003a' pt 7 ps 0.25
 set style line 18 lc rgb '#3a4fb0' pt 7 ps 0.25
 # The lines of ZF plots: y = x and the bounds of eps (n - 1) = 0.25, 0.5, 1.
 set style line 20 lc rgb '#1b2430' lw 1.5
-set style line 21 lc rgb '#1b2430' lw 1 dt (12, 5)
-set style line 22 lc rgb '#1b2430' lw 1 dt (6, 4)
-set style line 23 lc rgb '#1b2430' lw 1 dt (2, 4)
+set style line 21 lc rgb '#1b2430' lw 1 dt (20, 8)
+set style line 22 lc rgb '#1b2430' lw 1 dt (10, 7)
+set style line 23 lc rgb '#1b2430' lw 1 dt (3, 6)
