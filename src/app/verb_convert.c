@@ -2,8 +2,8 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/base/number.h>
+#include <orthant/exchange/convert.h>
 #include <orthant/par/agree.h>
-#include <orthant/run/convert.h>
 
 #include <stdlib.h>
 #include <string.h>
