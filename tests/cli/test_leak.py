@@ -76,8 +76,9 @@ class Leak(support.Case):
                   f"to the last fifth; files {min(s[2] for s in early)} to "
                   f"{max(s[2] for s in late)}, threads {samples[-1][3]}")
             self.assertLess(more, growth)
-            for what in (2, 3):  # some come and go with checkpoints and evaluations
-                self.assertLessEqual(min(s[what] for s in late), min(s[what] for s in early))
+            # Some come and go with checkpoints and evaluations, a dozen of each lies between.
+            for what in (2, 3):
+                self.assertLessEqual(min(s[what] for s in late), max(s[what] for s in early))
 
 
 class Some(Leak):
