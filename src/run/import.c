@@ -1,15 +1,45 @@
 #include <orthant/run/import.h>
 
 #include <orthant/base/log.h>
+#include <orthant/base/path.h>
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
 #include <orthant/run/model_source.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Memory for a model that is read for a moment does not ask for a grid of its own. */
 enum { ANY_BATCH = 4096 };
+
+/* Before the work: whether the file can be made where it is wanted. Rank 0 tries. */
+static orth_status try_file(const char *file, MPI_Comm comm)
+{
+    int rank = 0;
+    char *partial = NULL;
+    struct stat info;
+    ORTH_MPI(MPI_Comm_rank(comm, &rank));
+    orth_status status = rank == 0 ? orth_path_format(&partial, "%s.partial", file) : ORTH_OK;
+    if (partial && stat(file, &info) == 0 && !S_ISREG(info.st_mode)) {
+        status = orth_fail(ORTH_ERR_STORAGE, "%s: is no plain file; name another", file);
+    } else if (partial) {
+        FILE *tried = fopen(partial, "ab");
+        if (!tried)
+            status = orth_fail(ORTH_ERR_STORAGE,
+                               "%s: cannot create: %s; give a file in an existing folder that can "
+                               "be written",
+                               file, strerror(errno));
+        else if (fclose(tried) == 0)
+            unlink(partial);
+    }
+    free(partial);
+    return orth_agree(comm, status);
+}
 
 static orth_status write_checkpoint(const orth_model_source *source, const orth_sae *sae,
                                     const char *file)
@@ -46,6 +76,7 @@ orth_status orth_import(const char *folder, const char *const *overrides, int64_
                         const char *file, MPI_Comm comm)
 {
     orth_model_source source = {0};
+    ORTH_TRY(try_file(file, comm));
     ORTH_TRY(orth_model_open(folder, overrides, n_override, comm, &source));
     orth_status status = read_and_write(&source, file, comm);
     orth_model_close(&source);

@@ -232,7 +232,7 @@ class RoundTrips(Case):
             pass
         self.orthant(*model, self.path("empty") + "/")
         self.check_same_bytes(self.path("empty"), folder)
-        self.refuse(4, ["no: cannot be looked at"], "import", folder, "--out", self.path("no", "such.h5"))
+        self.refuse(4, ["no/such.h5: cannot create"], "import", folder, "--out", self.path("no", "such.h5"))
 
     def test_training_on(self):
         """Fine-tuning starts from a folder or an imported checkpoint; resuming needs a state."""
