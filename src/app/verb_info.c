@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { LINE_ROOM = 8192 };
+
 /* What a path is, found out before it is opened. */
 typedef enum path_kind { PATH_OTHER, PATH_FILE, PATH_RUN_FOLDER, PATH_FOLDER } path_kind;
 
@@ -21,12 +23,13 @@ void orth_info_line(bool speaks, const char *label, const char *format, ...)
 {
     if (!speaks)
         return;
+    char text[LINE_ROOM];
     va_list arguments;
     va_start(arguments, format);
-    printf("%-22s", label);
-    vprintf(format, arguments);
-    putchar('\n');
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    orth_one_line(text); /* names and texts of a file may hold what steers a terminal */
+    printf("%-22s%s\n", label, text);
 }
 
 /* Rank 0 looks, so that all go the same way. */
@@ -72,8 +75,9 @@ static orth_status is_checkpoint(const char *path, MPI_Comm world, bool *out)
     return status;
 }
 
-/* Everything but what is done with `json`. */
-static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json_t *json)
+/* What the path is decides who tells of it. */
+static orth_status show_kind(const orth_call *call, MPI_Comm world, bool speaks, json_t *json,
+                             bool *activations)
 {
     const char *path = orth_call_argument(call, 0);
     bool verify = orth_call_flag(call, "verify"), stats = orth_call_flag(call, "stats");
@@ -95,8 +99,19 @@ static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json
         ORTH_TRY(is_checkpoint(path, world, &checkpoint));
     if (checkpoint)
         return orth_info_checkpoint(path, verify, world, speaks, json);
+    *activations = true;
     return orth_info_activations(path, orth_call_text(call, "dataset"), stats, verify, world,
                                  speaks, json);
+}
+
+/* Everything but what is done with `json`. */
+static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json_t *json)
+{
+    bool activations = false;
+    ORTH_TRY(show_kind(call, world, speaks, json, &activations));
+    if (orth_call_flag(call, "stats") && !activations)
+        orth_info_line(speaks, "stats", "of HDF5 activations alone: orthant convert makes them");
+    return ORTH_OK;
 }
 
 static orth_status info(const orth_call *call, MPI_Comm world)
@@ -129,8 +144,8 @@ static const orth_option options[] = {
 const orth_verb orth_verb_info = {
     .name = "info",
     .usage = "FILE [--stats] [--verify] [--json FILE]",
-    .summary = "Shows what a checkpoint, a run directory, a file of activations or tensors, or "
-               "another tool's folder holds.",
+    .summary = "show what a checkpoint, a run directory, a file of activations or tensors, or "
+               "another tool's folder holds",
     .min_argument = 1,
     .max_argument = 1,
     .options = options,
