@@ -1,6 +1,6 @@
 #include <orthant/app/verb.h>
+#include <orthant/bench/bench.h>
 #include <orthant/par/collective.h>
-#include <orthant/run/bench.h>
 #include <orthant/run/json_file.h>
 
 #include <limits.h>

@@ -2,7 +2,8 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/base/number.h>
-#include <orthant/run/convert.h>
+#include <orthant/exchange/convert.h>
+#include <orthant/par/agree.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +88,7 @@ static orth_status convert(const orth_call *call, MPI_Comm world)
         return orth_fail(ORTH_ERR_USAGE, "convert: --out is missing; name the file to write");
     ORTH_TRY(orth_call_integer(call, "d-model", 1, (int64_t)1 << 40, &o.d_model));
     ORTH_TRY(read_rows(orth_call_text(call, "rows"), &o.begin, &o.end));
-    ORTH_TRY(ORTH_ALLOCATE(o.n_input, "input files", &inputs));
+    ORTH_TRY(orth_agree(world, ORTH_ALLOCATE(o.n_input, "input files", &inputs)));
     for (int64_t i = 0; i < o.n_input; i++)
         inputs[i] = orth_call_argument(call, (int)i);
     o.inputs = inputs;

@@ -1,6 +1,6 @@
 #include <orthant/app/verb.h>
+#include <orthant/exchange/export.h>
 #include <orthant/par/collective.h>
-#include <orthant/run/export.h>
 
 #include <limits.h>
 

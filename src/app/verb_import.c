@@ -1,5 +1,5 @@
 #include <orthant/app/verb.h>
-#include <orthant/run/import.h>
+#include <orthant/exchange/import.h>
 
 static const orth_option options[] = {
     {"out", ORTH_OPTION_TEXT, "FILE.h5", NULL, "the checkpoint to write"}, {0}};

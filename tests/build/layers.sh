@@ -14,6 +14,8 @@ declare -A may_use=(
     [foreign]="base par kern io sae foreign"
     [eval]="base par kern io sae eval"
     [run]="base par kern io sae foreign eval run"
+    [bench]="base par kern io sae foreign eval run bench"
+    [exchange]="base par kern io sae foreign eval run exchange"
     [report]="base par kern io sae foreign eval run report"
 )
 checked=0 failed=0

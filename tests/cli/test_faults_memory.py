@@ -86,6 +86,7 @@ class Memory(support.Case):
                           ["probe", self.model, "--data", self.data, "--labels", "labels.h5"],
                           ["info", self.model, "--verify"],
                           ["info", self.data, "--stats"],
+                          ["convert", self.data, "--out", "x.npy"],
                           ["synth", "--out", "s.h5", "--tokens", "500", "--d-model", "8",
                            "--latents", "16", "--active", "2"]):
             self.refuse_each(arguments, 2, 1)

@@ -1,5 +1,5 @@
-#ifndef ORTHANT_RUN_CONVERT_H
-#define ORTHANT_RUN_CONVERT_H
+#ifndef ORTHANT_EXCHANGE_CONVERT_H
+#define ORTHANT_EXCHANGE_CONVERT_H
 
 #include <orthant/base/status.h>
 

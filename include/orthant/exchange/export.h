@@ -1,5 +1,5 @@
-#ifndef ORTHANT_RUN_EXPORT_H
-#define ORTHANT_RUN_EXPORT_H
+#ifndef ORTHANT_EXCHANGE_EXPORT_H
+#define ORTHANT_EXCHANGE_EXPORT_H
 
 #include <orthant/run/model_source.h>
 

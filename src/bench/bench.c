@@ -1,5 +1,5 @@
 /* The order in which things are measured. */
-#include "bench_parts.h"
+#include "parts.h"
 
 #include <orthant/base/log.h>
 #include <orthant/kern/threads.h>

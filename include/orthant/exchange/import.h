@@ -1,5 +1,5 @@
-#ifndef ORTHANT_RUN_IMPORT_H
-#define ORTHANT_RUN_IMPORT_H
+#ifndef ORTHANT_EXCHANGE_IMPORT_H
+#define ORTHANT_EXCHANGE_IMPORT_H
 
 #include <orthant/base/status.h>
 

@@ -1,5 +1,5 @@
-#ifndef ORTHANT_RUN_BENCH_H
-#define ORTHANT_RUN_BENCH_H
+#ifndef ORTHANT_BENCH_BENCH_H
+#define ORTHANT_BENCH_BENCH_H
 
 #include <orthant/base/status.h>
 #include <orthant/par/phase.h>

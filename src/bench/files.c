@@ -2,7 +2,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* mkdtemp */
 #endif
-#include "bench_parts.h"
+#include "parts.h"
 
 #include <orthant/base/half.h>
 #include <orthant/base/log.h>

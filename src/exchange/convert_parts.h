@@ -1,11 +1,11 @@
-#ifndef ORTHANT_SRC_RUN_CONVERT_PARTS_H
-#define ORTHANT_SRC_RUN_CONVERT_PARTS_H
+#ifndef ORTHANT_SRC_EXCHANGE_CONVERT_PARTS_H
+#define ORTHANT_SRC_EXCHANGE_CONVERT_PARTS_H
 
+#include <orthant/exchange/convert.h>
 #include <orthant/foreign/tensor_writer.h>
 #include <orthant/io/dataset.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/partition.h>
-#include <orthant/run/convert.h>
 
 /* Private to src/run: the two ends of orth_convert. */
 

@@ -1,5 +1,5 @@
 /* The whole training step on random tokens in memory, and what doubling a size does to it. */
-#include "bench_parts.h"
+#include "parts.h"
 
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>

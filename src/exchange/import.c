@@ -1,4 +1,4 @@
-#include <orthant/run/import.h>
+#include <orthant/exchange/import.h>
 
 #include <orthant/base/log.h>
 #include <orthant/base/path.h>

@@ -89,15 +89,21 @@ static orth_h5_type h5_type(orth_tensor_type type)
                                       : ORTH_H5_FLOAT;
 }
 
-static orth_status open_h5(convert_output *output)
+/* Local. */
+static orth_status name_partial(convert_output *output)
 {
-    const char *name = output->options->dataset;
-    int64_t extent[2] = {output->rows, output->width}, size = orth_tensor_type_size(output->type);
     struct stat info;
     if (stat(output->options->out, &info) == 0 && !S_ISREG(info.st_mode))
         return orth_fail(ORTH_ERR_STORAGE, "%s: is no plain file; give the name of a file",
                          output->options->out);
-    ORTH_TRY(orth_path_format(&output->partial, "%s.partial", output->options->out));
+    return orth_path_format(&output->partial, "%s.partial", output->options->out);
+}
+
+static orth_status open_h5(convert_output *output)
+{
+    const char *name = output->options->dataset;
+    int64_t extent[2] = {output->rows, output->width}, size = orth_tensor_type_size(output->type);
+    ORTH_TRY(orth_agree(output->comm, name_partial(output)));
     ORTH_TRY(orth_h5_create(output->partial, output->comm, &output->h5));
     ORTH_TRY(orth_h5_reserve(output->h5, output->rows * output->width * size +
                                              (output->has_tokens ? 4 * output->rows : 0) +
@@ -157,7 +163,7 @@ static orth_status sync_own(const char *path)
 static orth_status close_h5(convert_output *output, orth_status status)
 {
     int rank;
-    bool created = output->h5 != NULL;
+    bool created = output->partial != NULL; /* HDF5 may fail after it has made the file */
     orth_h5_dataset_close(output->set);
     orth_h5_dataset_close(output->tokens);
     orth_status closed = orth_h5_close(output->h5);

@@ -1,9 +1,9 @@
-#include <orthant/run/export.h>
+#include <orthant/exchange/export.h>
 
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
+#include <orthant/exchange/calibrate.h>
 #include <orthant/par/agree.h>
-#include <orthant/run/calibrate.h>
 #include <orthant/run/evaluate.h>
 
 #include <jansson.h>

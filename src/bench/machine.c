@@ -1,5 +1,5 @@
 /* What the machine can do at most, and the kernels against it. */
-#include "bench_parts.h"
+#include "parts.h"
 
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>

@@ -1,5 +1,5 @@
 /* The report of `orthant bench` as a table and as JSON. */
-#include "bench_parts.h"
+#include "parts.h"
 
 #include <orthant/par/agree.h>
 

@@ -1,5 +1,5 @@
 /* How often latents fire, and the thresholds at which they would fire as often by themselves. */
-#include <orthant/run/calibrate.h>
+#include <orthant/exchange/calibrate.h>
 
 #include <orthant/base/memory.h>
 #include <orthant/eval/feed.h>

@@ -1,11 +1,11 @@
-#ifndef ORTHANT_SRC_RUN_BENCH_PARTS_H
-#define ORTHANT_SRC_RUN_BENCH_PARTS_H
+#ifndef ORTHANT_SRC_BENCH_PARTS_H
+#define ORTHANT_SRC_BENCH_PARTS_H
 
 /** The parts of `orthant bench`. All functions are collective over the world. */
 
+#include <orthant/bench/bench.h>
 #include <orthant/kern/trial.h>
 #include <orthant/par/grid.h>
-#include <orthant/run/bench.h>
 #include <orthant/sae/model.h>
 
 /** Of a sorted copy of the middle; `values` are sorted in place. */

@@ -1,5 +1,5 @@
-#ifndef ORTHANT_RUN_CALIBRATE_H
-#define ORTHANT_RUN_CALIBRATE_H
+#ifndef ORTHANT_EXCHANGE_CALIBRATE_H
+#define ORTHANT_EXCHANGE_CALIBRATE_H
 
 #include <orthant/io/dataset.h>
 #include <orthant/sae/model.h>
