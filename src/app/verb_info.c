@@ -4,8 +4,8 @@
 #include <orthant/base/path.h>
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/foreign/tensor_file.h>
-#include <orthant/io/h5.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/checkpoint.h>
 #include <orthant/run/json_file.h>
 
 #include <jansson.h>
@@ -61,20 +61,6 @@ static bool named_as_checkpoint(const char *path)
     return strncmp(name, "step-", 5) == 0;
 }
 
-static orth_status is_checkpoint(const char *path, MPI_Comm world, bool *out)
-{
-    orth_h5_file *file = NULL;
-    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_DATA, world, &file));
-    char format[64] = "";
-    bool there = false;
-    orth_status status = orth_h5_attribute_exists(file, "/", "format", &there);
-    if (status == ORTH_OK && there)
-        status = orth_h5_attribute_read_text(file, "/", "format", format, sizeof format);
-    orth_h5_close(file);
-    *out = strcmp(format, "orthant-checkpoint") == 0;
-    return status;
-}
-
 /* What the path is decides who tells of it. */
 static orth_status show_kind(const orth_call *call, MPI_Comm world, bool speaks, json_t *json,
                              bool *activations)
@@ -96,7 +82,7 @@ static orth_status show_kind(const orth_call *call, MPI_Comm world, bool speaks,
     if (tensors)
         return orth_info_tensors(path, verify, world, speaks, json);
     if (!checkpoint)
-        ORTH_TRY(is_checkpoint(path, world, &checkpoint));
+        ORTH_TRY(orth_checkpoint_recognise(path, world, &checkpoint));
     if (checkpoint)
         return orth_info_checkpoint(path, verify, world, speaks, json);
     *activations = true;

@@ -3,10 +3,10 @@
 #include <orthant/app/verb.h>
 #include <orthant/base/log.h>
 #include <orthant/foreign/sae_folder.h>
-#include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/phase.h>
+#include <orthant/run/checkpoint.h>
 #include <orthant/run/dictionary_json.h>
 #include <orthant/run/evaluate.h>
 #include <orthant/run/json_value.h>
@@ -93,19 +93,10 @@ static orth_status is_model(const char *path, MPI_Comm world, bool *out)
     *out = folder || foreign;
     if (*out)
         return ORTH_OK;
-    orth_h5_file *file = NULL;
-    char format[64] = "";
-    bool there = false;
-    if (orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_DATA, world, &file) != ORTH_OK) {
-        orth_error_clear(); /* a pattern, or no file: opening it as activations tells which */
-        return ORTH_OK;
-    }
-    orth_status status = orth_h5_attribute_exists(file, "/", "format", &there);
-    if (status == ORTH_OK && there)
-        status = orth_h5_attribute_read_text(file, "/", "format", format, sizeof format);
-    orth_h5_close(file);
-    *out = strcmp(format, "orthant-checkpoint") == 0;
-    return status;
+    /* A pattern, or no file: opening it as activations tells which. */
+    if (orth_checkpoint_recognise(path, world, out) != ORTH_OK)
+        orth_error_clear();
+    return ORTH_OK;
 }
 
 static orth_status open_model(const orth_call *call, int64_t batch, MPI_Comm world, session *s)
