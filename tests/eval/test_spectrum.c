@@ -191,7 +191,7 @@ START_TEST(too_large)
     orth_spectrum spectrum = {0};
     make_sae(1, 2, 70000, &grid, &sae);
     ck_agree(orth_frame_spectrum(&sae, &spectrum) == ORTH_ERR_ENVIRONMENT);
-    ck_agree(strstr(orth_error_text(), "use more ranks") != NULL);
+    ck_agree(strstr(orth_error_text(), "more than ScaLAPACK") != NULL);
     orth_error_clear();
     end(&grid, &sae, &spectrum);
 }
