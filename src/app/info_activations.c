@@ -3,6 +3,7 @@
 
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ static orth_status show_attribute(orth_h5_file *file, const char *name, bool spe
     int64_t number;
     if (orth_h5_attribute_read_text(file, "/", name, text, sizeof text) == ORTH_OK) {
         orth_info_line(speaks, name, "%s", text);
-        json_object_set_new(json, name, json_string(text));
+        orth_json_set_text(json, name, text);
         return ORTH_OK;
     }
     orth_error_clear();
@@ -62,7 +63,7 @@ static orth_status show_activations(orth_h5_file *file, const char *dataset, boo
     char names[1024];
     orth_info_line(speaks, "file", "%s", orth_h5_path(file));
     orth_info_line(speaks, "kind", "activations");
-    json_object_set_new(json, "file", json_string(orth_h5_path(file)));
+    orth_json_set_text(json, "file", orth_h5_path(file));
     json_object_set_new(json, "kind", json_string("activations"));
     ORTH_TRY(show_layout(file, dataset, speaks, json));
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)

@@ -3,6 +3,7 @@
 
 #include <orthant/base/number.h>
 #include <orthant/run/checkpoint.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ static void describe(const char *path, const orth_checkpoint_info *info, json_t 
                   {"epoch", info->cursor.epoch},
                   {"position", info->cursor.position},
                   {"data_rows", info->data.rows}};
-    json_object_set_new(json, "file", json_string(path));
+    orth_json_set_text(json, "file", path);
     json_object_set_new(json, "kind", json_string("checkpoint"));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         json_object_set_new(json, counts[i].name, json_integer(counts[i].value));

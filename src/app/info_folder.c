@@ -3,6 +3,7 @@
 
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/par/agree.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static void print_folder(const char *path, const orth_sae_folder *folder)
 
 static void describe(const char *path, const orth_sae_description *d, json_t *json)
 {
-    json_object_set_new(json, "file", json_string(path));
+    orth_json_set_text(json, "file", path);
     json_object_set_new(json, "kind", json_string("folder"));
     json_object_set_new(json, "tool", json_string(d->tool));
     json_object_set_new(json, "selection", json_string(orth_selection_names[d->selection]));

@@ -6,6 +6,7 @@
 #include <orthant/par/agree.h>
 #include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
+#include <orthant/par/end_job.h>
 #include <orthant/par/partition.h>
 
 #include <math.h>
@@ -143,8 +144,9 @@ static orth_status read_open(orth_dataset *dataset, MPI_Comm world, orth_activat
     if (status == ORTH_OK)
         status = add_part(dataset, part, &own);
     status = orth_agree(world, status);
-    if (status == ORTH_OK)
-        status = gather(&own, world, out);
+    /* Between reductions a rank that fails cannot tell the others. */
+    if (status == ORTH_OK && (status = gather(&own, world, out)) != ORTH_OK)
+        status = orth_end_job(world, status);
     orth_values_free(&own.norm);
     return status;
 }

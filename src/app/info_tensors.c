@@ -2,6 +2,7 @@
 #include "info.h"
 
 #include <orthant/foreign/tensor_file.h>
+#include <orthant/run/json_value.h>
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -32,7 +33,6 @@ static void print_entry(const orth_tensor_entry *entry)
 {
     char shape[192], name[256];
     snprintf(name, sizeof name, "%.200s", entry->name[0] ? entry->name : "(the only one)");
-    orth_one_line(name);
     if (entry->kind == ORTH_ENTRY_TENSOR)
         orth_info_line(true, "tensor", "%s %s of %s", name, orth_tensor_shape_text(entry, shape),
                        orth_tensor_type_name(entry->type));
@@ -50,17 +50,17 @@ static json_t *value_json(const orth_tensor_entry *entry)
     case ORTH_ENTRY_BOOL:
         return json_boolean(entry->integer);
     case ORTH_ENTRY_TEXT:
-        return json_string(entry->text);
+        return orth_json_text(entry->text);
     default:
         return NULL;
     }
 }
 
-/* A name or a text that is no UTF-8, and a number that is not finite, become null. */
+/* A number that is not finite becomes null. */
 static json_t *entry_json(const orth_tensor_entry *entry)
 {
-    json_t *object = json_object(), *name = json_string(entry->name);
-    json_object_set_new(object, "name", name ? name : json_null());
+    json_t *object = json_object();
+    orth_json_set_text(object, "name", entry->name);
     if (entry->kind != ORTH_ENTRY_TENSOR) {
         json_t *value = value_json(entry);
         json_object_set_new(object, "value", value ? value : json_null());
@@ -87,7 +87,7 @@ orth_status orth_info_tensors(const char *path, bool verify, MPI_Comm world, boo
         print_entry(orth_tensor_file_entry(file, i));
         json_array_append_new(entries, entry_json(orth_tensor_file_entry(file, i)));
     }
-    json_object_set_new(json, "file", json_string(path));
+    orth_json_set_text(json, "file", path);
     json_object_set_new(json, "kind", json_string("tensors"));
     json_object_set_new(json, "format", json_string(format));
     json_object_set_new(json, "entries", entries);

@@ -2,6 +2,7 @@
 #include "info.h"
 
 #include <orthant/base/memory.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <math.h>
@@ -50,17 +51,11 @@ orth_status orth_activation_stats_print(const orth_activation_stats *stats)
     return print_outliers(stats);
 }
 
-/* NaN, which JSON does not know, is null. */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *numbers(const double *values, int64_t count, bool roots)
 {
     json_t *list = json_array();
     for (int64_t i = 0; i < count; i++)
-        json_array_append_new(list, number(roots ? sqrt(values[i]) : values[i]));
+        json_array_append_new(list, orth_json_number(roots ? sqrt(values[i]) : values[i]));
     return list;
 }
 
@@ -104,11 +99,12 @@ json_t *orth_activation_stats_json(const orth_activation_stats *stats)
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         json_object_set_new(object, counts[i].name, json_integer(counts[i].value));
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        json_object_set_new(object, figures[i].name, number(figures[i].value));
-    json_object_set_new(object, "norm",
-                        json_pack("{s:o, s:o, s:o, s:o, s:o}", "mean", number(stats->mean_norm),
-                                  "p5", number(stats->norm[0]), "p50", number(stats->norm[1]),
-                                  "p95", number(stats->norm[2]), "max", number(stats->max_norm)));
+        json_object_set_new(object, figures[i].name, orth_json_number(figures[i].value));
+    json_object_set_new(
+        object, "norm",
+        json_pack("{s:o, s:o, s:o, s:o, s:o}", "mean", orth_json_number(stats->mean_norm), "p5",
+                  orth_json_number(stats->norm[0]), "p50", orth_json_number(stats->norm[1]), "p95",
+                  orth_json_number(stats->norm[2]), "max", orth_json_number(stats->max_norm)));
     json_object_set_new(object, "outliers", outliers_json(stats));
     json_object_set_new(dimensions, "mean", numbers(stats->mean_of, stats->d_model, false));
     json_object_set_new(dimensions, "rms", numbers(stats->square_mean, stats->d_model, true));

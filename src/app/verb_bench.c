@@ -123,7 +123,7 @@ static orth_status bench(const orth_call *call, MPI_Comm world)
 const orth_verb orth_verb_bench = {
     .name = "bench",
     .usage = "[--json FILE] [--quick]",
-    .summary = "Times the kernels and the training step on this machine, against its limits.",
+    .summary = "time the kernels and the training step on this machine, against its limits",
     .options = options,
     .help = help,
     .run = bench,

@@ -137,7 +137,7 @@ static orth_status side_json(const side *s, json_t **out)
     orth_status status = ORTH_OK;
     if (s->evaluated)
         status = orth_evaluation_json(&s->evaluation, false, &evaluation);
-    json_object_set_new(object, "model", json_string(s->source.path));
+    orth_json_set_text(object, "model", s->source.path);
     orth_json_set_integer(object, "step", s->sae.step);
     orth_json_set_integer(object, "n_latent", s->sae.recipe.n_latent);
     orth_json_set_integer(object, "d_model", s->sae.d_model);

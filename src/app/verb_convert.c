@@ -100,7 +100,7 @@ static orth_status convert(const orth_call *call, MPI_Comm world)
 const orth_verb orth_verb_convert = {
     .name = "convert",
     .usage = "IN... --out OUT",
-    .summary = "Converts activations between HDF5, .npy, .npz, safetensors, .pt and raw files.",
+    .summary = "convert activations between HDF5, .npy, .npz, safetensors, .pt and raw files",
     .min_argument = 1,
     .max_argument = 1 << 20,
     .options = options,

@@ -197,7 +197,7 @@ static orth_status evaluate_all(const orth_call *call, MPI_Comm world, outcome *
 static orth_status evaluate(const orth_call *call, MPI_Comm world)
 {
     outcome o = {0};
-    orth_status status = read_options(call, &o);
+    orth_status status = orth_agree(world, read_options(call, &o));
     if (status == ORTH_OK)
         status = evaluate_all(call, world, &o);
     for (int64_t i = 0; i < o.count; i++) {

@@ -1,5 +1,3 @@
-#include "output.h"
-
 #include <orthant/app/verb.h>
 #include <orthant/exchange/import.h>
 

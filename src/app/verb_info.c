@@ -4,8 +4,8 @@
 #include <orthant/base/path.h>
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/foreign/tensor_file.h>
-#include <orthant/io/h5.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/checkpoint.h>
 #include <orthant/run/json_file.h>
 
 #include <jansson.h>
@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { LINE_ROOM = 8192 };
+
 /* What a path is, found out before it is opened. */
 typedef enum path_kind { PATH_OTHER, PATH_FILE, PATH_RUN_FOLDER, PATH_FOLDER } path_kind;
 
@@ -21,12 +23,13 @@ void orth_info_line(bool speaks, const char *label, const char *format, ...)
 {
     if (!speaks)
         return;
+    char text[LINE_ROOM];
     va_list arguments;
     va_start(arguments, format);
-    printf("%-22s", label);
-    vprintf(format, arguments);
-    putchar('\n');
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    orth_one_line(text); /* names and texts of a file may hold what steers a terminal */
+    printf("%-22s%s\n", label, text);
 }
 
 /* Rank 0 looks, so that all go the same way. */
@@ -58,22 +61,9 @@ static bool named_as_checkpoint(const char *path)
     return strncmp(name, "step-", 5) == 0;
 }
 
-static orth_status is_checkpoint(const char *path, MPI_Comm world, bool *out)
-{
-    orth_h5_file *file = NULL;
-    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_DATA, world, &file));
-    char format[64] = "";
-    bool there = false;
-    orth_status status = orth_h5_attribute_exists(file, "/", "format", &there);
-    if (status == ORTH_OK && there)
-        status = orth_h5_attribute_read_text(file, "/", "format", format, sizeof format);
-    orth_h5_close(file);
-    *out = strcmp(format, "orthant-checkpoint") == 0;
-    return status;
-}
-
-/* Everything but what is done with `json`. */
-static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json_t *json)
+/* What the path is decides who tells of it. */
+static orth_status show_kind(const orth_call *call, MPI_Comm world, bool speaks, json_t *json,
+                             bool *activations)
 {
     const char *path = orth_call_argument(call, 0);
     bool verify = orth_call_flag(call, "verify"), stats = orth_call_flag(call, "stats");
@@ -92,11 +82,22 @@ static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json
     if (tensors)
         return orth_info_tensors(path, verify, world, speaks, json);
     if (!checkpoint)
-        ORTH_TRY(is_checkpoint(path, world, &checkpoint));
+        ORTH_TRY(orth_checkpoint_recognise(path, world, &checkpoint));
     if (checkpoint)
         return orth_info_checkpoint(path, verify, world, speaks, json);
+    *activations = true;
     return orth_info_activations(path, orth_call_text(call, "dataset"), stats, verify, world,
                                  speaks, json);
+}
+
+/* Everything but what is done with `json`. */
+static orth_status show(const orth_call *call, MPI_Comm world, bool speaks, json_t *json)
+{
+    bool activations = false;
+    ORTH_TRY(show_kind(call, world, speaks, json, &activations));
+    if (orth_call_flag(call, "stats") && !activations)
+        orth_info_line(speaks, "stats", "of HDF5 activations alone: orthant convert makes them");
+    return ORTH_OK;
 }
 
 static orth_status info(const orth_call *call, MPI_Comm world)
@@ -129,8 +130,8 @@ static const orth_option options[] = {
 const orth_verb orth_verb_info = {
     .name = "info",
     .usage = "FILE [--stats] [--verify] [--json FILE]",
-    .summary = "Shows what a checkpoint, a run directory, a file of activations or tensors, or "
-               "another tool's folder holds.",
+    .summary = "show what a checkpoint, a run directory, a file of activations or tensors, or "
+               "another tool's folder holds",
     .min_argument = 1,
     .max_argument = 1,
     .options = options,

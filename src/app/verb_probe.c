@@ -7,6 +7,7 @@
 #include <orthant/eval/probe.h>
 #include <orthant/par/agree.h>
 #include <orthant/run/json_file.h>
+#include <orthant/run/json_value.h>
 #include <orthant/run/model_source.h>
 
 #include <inttypes.h>
@@ -126,13 +127,6 @@ static void print_tasks(const session *s)
     }
 }
 
-/* A text that is not UTF-8 cannot be told in JSON. */
-static json_t *json_text(const char *text)
-{
-    json_t *value = json_string(text);
-    return value ? value : json_null();
-}
-
 static json_t *json_of_task(session *s, int64_t index)
 {
     const orth_probe_task *task = &s->result.tasks[index];
@@ -145,7 +139,7 @@ static json_t *json_of_task(session *s, int64_t index)
                                               fit->accuracy, "converged", fit->converged));
     }
     return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o}", "name",
-                     json_text(orth_labels_name(s->labels, index)), "labelled",
+                     orth_json_text(orth_labels_name(s->labels, index)), "labelled",
                      (json_int_t)task->labelled, "positive", (json_int_t)task->positive, "entropy",
                      task->entropy, "unconverged", (json_int_t)task->unconverged, "best", best);
 }
@@ -155,7 +149,7 @@ static json_t *json_of_session(session *s)
     json_t *tasks = json_array();
     for (int64_t i = 0; i < s->result.n_task; i++)
         json_array_append_new(tasks, json_of_task(s, i));
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:o}", "model", json_text(s->source.path),
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:o}", "model", orth_json_text(s->source.path),
                      "n_latent", (json_int_t)s->sae.recipe.n_latent, "tokens",
                      (json_int_t)s->result.tokens, "skipped", (json_int_t)s->result.skipped,
                      "passes", (json_int_t)s->result.passes, "l2", s->how.l2, "tasks", tasks);

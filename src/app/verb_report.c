@@ -1,6 +1,7 @@
 #include <orthant/app/verb.h>
 
 #include <orthant/base/memory.h>
+#include <orthant/par/agree.h>
 #include <orthant/report/report.h>
 
 #include <limits.h>
@@ -49,7 +50,7 @@ static orth_status report(const orth_call *call, MPI_Comm world)
     how.data = orth_call_list(call, "data", &how.n_data);
     how.overrides = orth_call_overrides(call, &how.n_override);
     ORTH_TRY(read_options(call, &how));
-    ORTH_TRY(ORTH_ALLOCATE(how.n_run, "names of runs", &runs));
+    ORTH_TRY(orth_agree(world, ORTH_ALLOCATE(how.n_run, "names of runs", &runs)));
     for (int i = 0; i < how.n_run; i++)
         runs[i] = orth_call_argument(call, i);
     how.runs = runs;

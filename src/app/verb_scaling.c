@@ -6,6 +6,7 @@
 #include <orthant/eval/scaling_law.h>
 #include <orthant/par/agree.h>
 #include <orthant/run/json_file.h>
+#include <orthant/run/json_value.h>
 #include <orthant/run/run_figures.h>
 
 #include <inttypes.h>
@@ -228,38 +229,28 @@ static void print_law(const session *s)
                error_text(s->prediction_errors[i], room));
 }
 
-static json_t *json_number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* A text that is not UTF-8 cannot be told in JSON. */
-static json_t *json_text(const char *text)
-{
-    json_t *value = json_string(text);
-    return value ? value : json_null();
-}
-
 static json_t *json_of_law(const orth_scaling_law *law)
 {
     json_t *values = json_object(), *errors = json_object(), *covariance = json_array();
     for (int a = 0; a < ORTH_SCALING_COUNT; a++) {
         json_t *row = json_array();
         const char *name = orth_scaling_names[a];
-        json_object_set_new(values, name, law->used[a] ? json_number(law->value[a]) : json_null());
-        json_object_set_new(errors, name, law->used[a] ? json_number(law->error[a]) : json_null());
+        json_object_set_new(values, name,
+                            law->used[a] ? orth_json_number(law->value[a]) : json_null());
+        json_object_set_new(errors, name,
+                            law->used[a] ? orth_json_number(law->error[a]) : json_null());
         for (int b = 0; b < ORTH_SCALING_COUNT; b++)
             json_array_append_new(row, law->used[a] && law->used[b]
-                                           ? json_number(law->covariance[a][b])
+                                           ? orth_json_number(law->covariance[a][b])
                                            : json_null());
         json_array_append_new(covariance, row);
     }
     return json_pack("{s:b, s:o, s:o, s:o, s:I, s:i, s:o, s:o, s:o, s:i, s:i, s:b}", "irreducible",
                      law->irreducible, "coefficients", values, "standard_errors", errors,
                      "covariance", covariance, "points", (json_int_t)law->points, "parameters",
-                     law->parameters, "r_square", json_number(law->r_square), "sigma",
-                     json_number(law->sigma), "condition", json_number(law->condition), "starts",
-                     law->starts, "converged", law->converged, "loose", law->loose);
+                     law->parameters, "r_square", orth_json_number(law->r_square), "sigma",
+                     orth_json_number(law->sigma), "condition", orth_json_number(law->condition),
+                     "starts", law->starts, "converged", law->converged, "loose", law->loose);
 }
 
 static json_t *json_of_session(const session *s)
@@ -269,21 +260,21 @@ static json_t *json_of_session(const session *s)
         const orth_scaling_point *p = &s->points[i];
         const orth_run_figures *run = &s->runs.items[s->run_of[i]];
         json_array_append_new(
-            runs, json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:I}", "run", json_text(run->path), "n",
-                            p->n, "k", p->k, "loss", p->loss, "residual", residual_of(s, i), "step",
-                            (json_int_t)(s->held_out ? run->eval_step : run->step), "tokens",
-                            (json_int_t)run->tokens));
+            runs, json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:I}", "run", orth_json_text(run->path),
+                            "n", p->n, "k", p->k, "loss", p->loss, "residual", residual_of(s, i),
+                            "step", (json_int_t)(s->held_out ? run->eval_step : run->step),
+                            "tokens", (json_int_t)run->tokens));
     }
     for (int64_t i = 0; i < s->runs.count; i++)
         if (s->left_out[i])
-            json_array_append_new(left_out,
-                                  json_pack("{s:o, s:o}", "run", json_text(s->runs.items[i].path),
-                                            "why", json_text(s->left_out[i])));
+            json_array_append_new(left_out, json_pack("{s:o, s:o}", "run",
+                                                      orth_json_text(s->runs.items[i].path), "why",
+                                                      orth_json_text(s->left_out[i])));
     for (int64_t i = 0; i < s->n_prediction; i++)
         json_array_append_new(predictions,
                               json_pack("{s:f, s:f, s:f, s:o}", "n", s->predictions[i].n, "k",
                                         s->predictions[i].k, "loss", s->predictions[i].loss,
-                                        "log_error", json_number(s->prediction_errors[i])));
+                                        "log_error", orth_json_number(s->prediction_errors[i])));
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "metric", metric_names[s->metric], "source",
                      s->held_out ? "evaluation" : "training", "law", json_of_law(&s->law), "runs",
                      runs, "left_out", left_out, "predictions", predictions);

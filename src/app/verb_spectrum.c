@@ -2,10 +2,11 @@
 
 #include <orthant/app/verb.h>
 #include <orthant/base/log.h>
-#include <orthant/io/h5.h>
+#include <orthant/foreign/sae_folder.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/phase.h>
+#include <orthant/run/checkpoint.h>
 #include <orthant/run/dictionary_json.h>
 #include <orthant/run/evaluate.h>
 #include <orthant/run/json_value.h>
@@ -78,31 +79,24 @@ typedef struct session {
 
 /* ---- what is given ---- */
 
-/* A folder is a model, and a file with the mark of a checkpoint. */
+/* A folder is a model, and a file with the mark of a checkpoint or that stands for a folder. */
 static orth_status is_model(const char *path, MPI_Comm world, bool *out)
 {
     int rank, folder = 0;
+    bool foreign = false;
     struct stat info;
     ORTH_MPI(MPI_Comm_rank(world, &rank));
     if (rank == 0)
         folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
     ORTH_TRY(orth_broadcast(&folder, 1, MPI_INT, 0, world));
-    *out = folder;
-    if (folder)
+    ORTH_TRY(orth_sae_folder_recognise(path, world, &foreign));
+    *out = folder || foreign;
+    if (*out)
         return ORTH_OK;
-    orth_h5_file *file = NULL;
-    char format[64] = "";
-    bool there = false;
-    if (orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_DATA, world, &file) != ORTH_OK) {
-        orth_error_clear(); /* a pattern, or no file: opening it as activations tells which */
-        return ORTH_OK;
-    }
-    orth_status status = orth_h5_attribute_exists(file, "/", "format", &there);
-    if (status == ORTH_OK && there)
-        status = orth_h5_attribute_read_text(file, "/", "format", format, sizeof format);
-    orth_h5_close(file);
-    *out = strcmp(format, "orthant-checkpoint") == 0;
-    return status;
+    /* A pattern, or no file: opening it as activations tells which. */
+    if (orth_checkpoint_recognise(path, world, out) != ORTH_OK)
+        orth_error_clear();
+    return ORTH_OK;
 }
 
 static orth_status open_model(const orth_call *call, int64_t batch, MPI_Comm world, session *s)
@@ -222,7 +216,7 @@ static json_t *session_json(const session *s)
 {
     json_t *object = json_object();
     if (s->model) {
-        json_object_set_new(object, "model", json_string(s->source.path));
+        orth_json_set_text(object, "model", s->source.path);
         orth_json_set_integer(object, "step", s->sae.step);
         orth_json_set_integer(object, "n_latent", s->sae.recipe.n_latent);
         orth_json_set_integer(object, "d_model", s->sae.d_model);

@@ -45,7 +45,7 @@ static orth_status synth(const orth_call *call, MPI_Comm world)
 const orth_verb orth_verb_synth = {
     .name = "synth",
     .usage = "--out FILE [--tokens N] [--d-model N] [--latents N] [--active N] [--noise X]",
-    .summary = "Writes activations made from a known dictionary, and the dictionary.",
+    .summary = "write activations made from a known dictionary, and the dictionary",
     .min_argument = 0,
     .max_argument = 0,
     .options = options,

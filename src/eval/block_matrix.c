@@ -99,7 +99,8 @@ orth_status orth_block_grid_create(int64_t n, MPI_Comm comm, orth_block_grid *ou
     grid.n = (int)smaller(n, INT_MAX);
     choose_shape(&grid);
     /* The largest thing counted in an int is pdsyevd's workspace: two shares and some rows. */
-    int64_t most = (grid.n / grid.rows + 2 * BLOCK + 16) * (grid.n / grid.columns + 2 * BLOCK + 16);
+    int64_t rows = grid.n / grid.rows + 2 * BLOCK + 16;
+    int64_t most = rows * (grid.n / grid.columns + 2 * BLOCK + 16);
     if (most > INT_MAX / 3) {
         MPI_Comm_free(&grid.comm);
         return orth_fail(ORTH_ERR_ENVIRONMENT,

@@ -3,6 +3,7 @@
 #include "alone.h"
 #include "frame.h"
 #include "row_sums.h"
+#include "shard_block.h"
 
 #include <orthant/base/memory.h>
 #include <orthant/kern/gram.h>
@@ -15,29 +16,14 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Rows that travel at a time. */
-enum { BLOCK_ROWS = 1024 };
-
 typedef struct survey {
     const orth_sae *sae;
-    int64_t blocks;         ///< of the largest shard
-    float *visitor;         ///< (BLOCK_ROWS, d) a block of another shard
+    float *visitor;         ///< (ORTH_SHARD_BLOCK, d) a block of another shard
     float *factor;          ///< (n_own) 1 / |w_i|, 0 for a row of zeros; NULL: cosines not wanted
-    float *visiting_factor; ///< (BLOCK_ROWS) of the visitors
+    float *visiting_factor; ///< (ORTH_SHARD_BLOCK) of the visitors
     orth_gram_tiles tiles;
     orth_gram_survey found;
 } survey;
-
-static orth_range shard_of(const orth_sae *sae, int shard)
-{
-    return orth_partition(sae->recipe.n_latent, sae->grid->n_shard, shard);
-}
-
-static orth_range block_of(orth_range shard, int64_t block)
-{
-    int64_t begin = block * BLOCK_ROWS, end = begin + BLOCK_ROWS, size = orth_range_size(shard);
-    return (orth_range){begin < size ? begin : size, end < size ? end : size};
-}
 
 static void set_factors(const float *rows, int64_t n_row, int64_t d, float *factor)
 {
@@ -60,35 +46,17 @@ static orth_gram_rows own_rows(const survey *s, int64_t begin, int64_t count)
 static void add_own(survey *s)
 {
     const orth_sae *sae = s->sae;
-    for (int64_t b = 0; b < s->blocks; b++) {
-        orth_range rows = block_of(sae->own, b);
-        if (rows.begin == rows.end)
+    for (int64_t b = 0; b < orth_shard_blocks(sae); b++) {
+        orth_range rows = orth_shard_block(sae, sae->grid->shard_index, b);
+        int64_t begin = rows.begin - sae->own.begin, count = orth_range_size(rows);
+        if (count == 0)
             continue;
-        orth_gram_rows before = own_rows(s, 0, rows.end);
-        orth_gram_rows block = own_rows(s, rows.begin, orth_range_size(rows));
-        orth_gram_add(&before, &block, sae->d_model, rows.begin, sae->grid->group_index,
+        orth_gram_rows before = own_rows(s, 0, begin + count);
+        orth_gram_rows block = own_rows(s, begin, count);
+        orth_gram_add(&before, &block, sae->d_model, begin, sae->grid->group_index,
                       sae->grid->n_group, &s->tiles, &s->found);
         orth_alive();
     }
-}
-
-/* Send the own block `b` to the shard `offset` places before, receive that of the one after. */
-static orth_status exchange(survey *s, int to, int from, int64_t b)
-{
-    const orth_sae *sae = s->sae;
-    int64_t d = sae->d_model;
-    orth_range out = block_of(sae->own, b), in = block_of(shard_of(sae, from), b);
-    /* A row is one element, so that counts stay within an int for any width. */
-    MPI_Datatype row;
-    ORTH_MPI(MPI_Type_contiguous((int)d, MPI_FLOAT, &row));
-    ORTH_MPI(MPI_Type_commit(&row));
-    orth_status status = orth_mpi_status(
-        ORTH_WAIT(MPI_Sendrecv(sae->weights.W_dec + out.begin * d, (int)orth_range_size(out), row,
-                               to, 0, s->visitor, (int)orth_range_size(in), row, from, 0,
-                               sae->grid->group, MPI_STATUS_IGNORE)),
-        "MPI_Sendrecv");
-    ORTH_MPI(MPI_Type_free(&row));
-    return status;
 }
 
 /*
@@ -100,21 +68,20 @@ static orth_status add_other(survey *s, int offset)
     const orth_sae *sae = s->sae;
     const orth_grid *grid = sae->grid;
     int from = (grid->shard_index + offset) % grid->n_shard;
-    int to = (grid->shard_index - offset + grid->n_shard) % grid->n_shard;
     bool twice = 2 * offset == grid->n_shard, lower = grid->shard_index < from;
-    orth_range shard = shard_of(sae, from);
+    orth_range shard = orth_partition(sae->recipe.n_latent, grid->n_shard, from);
     int64_t d = sae->d_model, n_own = orth_range_size(sae->own);
-    int64_t skipped = twice && !lower ? orth_range_size(shard) / 2 : 0;
+    int64_t first = shard.begin + (twice && !lower ? orth_range_size(shard) / 2 : 0);
     orth_gram_rows own = own_rows(s, 0, twice && lower ? n_own / 2 : n_own);
-    for (int64_t b = 0; b < s->blocks; b++) {
-        ORTH_TRY(exchange(s, to, from, b));
-        orth_range rows = block_of(shard, b);
-        int64_t begin = rows.begin < skipped ? skipped : rows.begin;
+    for (int64_t b = 0; b < orth_shard_blocks(sae); b++) {
+        orth_range rows;
+        ORTH_TRY(orth_shard_exchange(sae, offset, b, s->visitor, &rows));
+        int64_t begin = rows.begin < first ? first : rows.begin;
         if (begin < rows.end && own.count > 0) {
             orth_gram_rows visitors = {.w = s->visitor + (begin - rows.begin) * d,
                                        .factor = s->visiting_factor,
                                        .count = rows.end - begin,
-                                       .first = shard.begin + begin};
+                                       .first = begin};
             if (s->factor)
                 set_factors(visitors.w, visitors.count, d, s->visiting_factor);
             orth_gram_add(&own, &visitors, d, own.count, grid->group_index, grid->n_group,
@@ -165,16 +132,15 @@ static orth_status add_pairs(const orth_sae *sae, survey *s)
 static orth_status survey_create(const orth_sae *sae, bool cosines, survey *out)
 {
     int64_t largest = orth_partition_largest(sae->recipe.n_latent, sae->grid->n_shard);
-    *out = (survey){.sae = sae,
-                    .blocks = orth_partition_largest(largest, BLOCK_ROWS),
-                    .found = ORTH_GRAM_SURVEY_NONE};
-    orth_status status = ORTH_ALLOCATE(BLOCK_ROWS * sae->d_model, "visiting rows", &out->visitor);
+    *out = (survey){.sae = sae, .found = ORTH_GRAM_SURVEY_NONE};
+    orth_status status =
+        ORTH_ALLOCATE(ORTH_SHARD_BLOCK * sae->d_model, "visiting rows", &out->visitor);
     if (status == ORTH_OK && cosines)
         status = ORTH_ALLOCATE(orth_range_size(sae->own), "lengths of latents", &out->factor);
     if (status == ORTH_OK && cosines)
-        status = ORTH_ALLOCATE(BLOCK_ROWS, "lengths of latents", &out->visiting_factor);
+        status = ORTH_ALLOCATE(ORTH_SHARD_BLOCK, "lengths of latents", &out->visiting_factor);
     if (status == ORTH_OK)
-        status = orth_gram_create(largest, BLOCK_ROWS, &out->tiles);
+        status = orth_gram_create(largest, ORTH_SHARD_BLOCK, &out->tiles);
     return orth_agree(sae->grid->world, status);
 }
 

@@ -253,6 +253,9 @@ static void warn(const job *j, int64_t rows, int64_t first, const char *what)
 static orth_status tell(job *j, const char *type, bool tokens, double seconds)
 {
     findings *f = &j->found;
+    const char *with = tokens                ? ", with tokens"
+                       : j->input.has_tokens ? ", without the tokens, which this format cannot hold"
+                                             : "";
     ORTH_TRY(orth_allreduce(&f->nonfinite, 2, MPI_INT64_T, MPI_SUM, j->comm));
     ORTH_TRY(orth_allreduce(&f->first_nonfinite, 2, MPI_INT64_T, MPI_MIN, j->comm));
     warn(j, f->nonfinite, f->first_nonfinite,
@@ -260,9 +263,8 @@ static orth_status tell(job *j, const char *type, bool tokens, double seconds)
          "does with them)");
     warn(j, f->overflows, f->first_overflow, "hold values that became Inf");
     orth_log_info("%s: %lld rows of %lld values, %s%s, from %lld file%s in %.1f s", j->options->out,
-                  (long long)(j->rows.end - j->rows.begin), (long long)j->input.width, type,
-                  tokens ? ", with tokens" : "", (long long)j->options->n_input,
-                  j->options->n_input == 1 ? "" : "s", seconds);
+                  (long long)(j->rows.end - j->rows.begin), (long long)j->input.width, type, with,
+                  (long long)j->options->n_input, j->options->n_input == 1 ? "" : "s", seconds);
     return ORTH_OK;
 }
 

@@ -41,6 +41,20 @@ static orth_status try_file(const char *file, MPI_Comm comm)
     return orth_agree(comm, status);
 }
 
+/* What is read must not be lost. */
+static orth_status check_not_read(const orth_model_source *source, const char *file)
+{
+    const char *read = source->path;
+    if (source->folder)
+        read = orth_tensor_file_path(orth_sae_folder_tensors(source->folder));
+    return orth_same_file(file, read)
+               ? orth_fail(ORTH_ERR_USAGE,
+                           "--out %s: is a file that this command reads and would be lost; name "
+                           "another file",
+                           file)
+               : ORTH_OK;
+}
+
 static orth_status write_checkpoint(const orth_model_source *source, const orth_sae *sae,
                                     const char *file)
 {
@@ -78,7 +92,9 @@ orth_status orth_import(const char *folder, const char *const *overrides, int64_
     orth_model_source source = {0};
     ORTH_TRY(try_file(file, comm));
     ORTH_TRY(orth_model_open(folder, overrides, n_override, comm, &source));
-    orth_status status = read_and_write(&source, file, comm);
+    orth_status status = orth_agree(comm, check_not_read(&source, file));
+    if (status == ORTH_OK)
+        status = read_and_write(&source, file, comm);
     orth_model_close(&source);
     return status;
 }

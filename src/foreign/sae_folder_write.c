@@ -302,10 +302,11 @@ static orth_status add_provenance(const orth_sae_export *what, sae_target *targe
 {
     const orth_recipe *recipe = &what->sae->recipe;
     json_t *loss = what->loss_json ? json_loads(what->loss_json, 0, NULL) : NULL;
+    json_t *model = json_string(what->model); /* a path that is not UTF-8 is not told */
     json_t *object = json_pack(
-        "{sssssssssIsIsIsssssfsI}", "format", "orthant-export", "tool", what->tool, "model",
-        what->model, "selection", orth_selection_names[recipe->selection], "n_latent",
-        (json_int_t)recipe->n_latent, "d_model", (json_int_t)what->sae->d_model, "k",
+        "{sssssosssIsIsIsssssfsI}", "format", "orthant-export", "tool", what->tool, "model",
+        model ? model : json_null(), "selection", orth_selection_names[recipe->selection],
+        "n_latent", (json_int_t)recipe->n_latent, "d_model", (json_int_t)what->sae->d_model, "k",
         (json_int_t)(orth_selection_uses_k(recipe->selection) ? recipe->k : 0), "target",
         orth_target_names[recipe->target], "input_norm", orth_input_names[recipe->input],
         "input_scale_folded_in", what->sae->input_scale, "step", (json_int_t)what->sae->step);

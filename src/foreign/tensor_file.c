@@ -87,7 +87,11 @@ static orth_status check_format(const char *path, int format)
 
 static orth_status raw_table(orth_tensor_file *file)
 {
-    int64_t row = file->raw_width * orth_tensor_type_size(file->raw_type);
+    int64_t row;
+    if (file->raw_width < 1 ||
+        __builtin_mul_overflow(file->raw_width, orth_tensor_type_size(file->raw_type), &row))
+        return orth_fail(ORTH_ERR_CORRUPT, "%.1000s: no row has %lld values; check width and type",
+                         file->path, (long long)file->raw_width);
     ORTH_TRY(orth_source_open(file->path, false, &file->source));
     int64_t bytes = file->source.bytes;
     if (bytes % row)

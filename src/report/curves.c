@@ -46,7 +46,7 @@ typedef struct training {
 static void put(curve *c, point p)
 {
     json_array_append_new(c->steps, json_integer((json_int_t)p.step));
-    json_array_append_new(c->values, orth_report_number(p.value));
+    json_array_append_new(c->values, orth_json_number(p.value));
     c->last_is_in = p.step == c->last.step;
 }
 
@@ -185,9 +185,9 @@ static json_t *curves_json(training *t)
         if (t->taken > 0 && !c->last_is_in)
             put(c, c->last);
         json_t *both = json_object();
-        orth_report_set(both, "step", json_incref(c->steps));
-        orth_report_set(both, "value", json_incref(c->values));
-        orth_report_set(curves, series_names[i], both);
+        json_object_set_new(both, "step", json_incref(c->steps));
+        json_object_set_new(both, "value", json_incref(c->values));
+        json_object_set_new(curves, series_names[i], both);
     }
     return curves;
 }
@@ -195,19 +195,19 @@ static json_t *curves_json(training *t)
 static json_t *training_json(training *t)
 {
     json_t *object = json_object(), *phases = json_object();
-    orth_report_set_integer(object, "logged_steps", t->taken);
-    orth_report_set_integer(object, "damaged_lines", t->bad);
-    orth_report_set_integer(object, "starts", t->starts);
-    orth_report_set_number(object, "first_step", t->first_step);
-    orth_report_set_number(object, "last_step", t->step);
-    orth_report_set_number(object, "tokens", t->tokens);
-    orth_report_set_number(object, "epoch", t->epoch);
+    orth_json_set_integer(object, "logged_steps", t->taken);
+    orth_json_set_integer(object, "damaged_lines", t->bad);
+    orth_json_set_integer(object, "starts", t->starts);
+    orth_json_set_number(object, "first_step", t->first_step);
+    orth_json_set_number(object, "last_step", t->step);
+    orth_json_set_number(object, "tokens", t->tokens);
+    orth_json_set_number(object, "epoch", t->epoch);
     for (int i = 0; i < ORTH_PHASE_COUNT; i++)
-        orth_report_set_number(phases, orth_phase_name((orth_phase)i), t->before[i] + t->phase[i]);
-    orth_report_set(object, "phases", phases);
-    orth_report_set(object, "curves", curves_json(t));
-    orth_report_set(object, "evaluations", json_incref(t->evaluations));
-    orth_report_set(object, "rollbacks", json_incref(t->rollbacks));
+        orth_json_set_number(phases, orth_phase_name((orth_phase)i), t->before[i] + t->phase[i]);
+    json_object_set_new(object, "phases", phases);
+    json_object_set_new(object, "curves", curves_json(t));
+    json_object_set_new(object, "evaluations", json_incref(t->evaluations));
+    json_object_set_new(object, "rollbacks", json_incref(t->rollbacks));
     return object;
 }
 
@@ -222,7 +222,7 @@ static orth_status read_training(FILE *file, const char *path, json_t *model)
         t.curves[i] = (curve){.steps = json_array(), .values = json_array()};
     orth_status status = read_lines(file, path, &t);
     if (status == ORTH_OK && t.taken > 0)
-        orth_report_set(model, "training", training_json(&t));
+        json_object_set_new(model, "training", training_json(&t));
     for (int i = 0; i < SERIES; i++) {
         json_decref(t.curves[i].steps);
         json_decref(t.curves[i].values);

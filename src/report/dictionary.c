@@ -1,7 +1,6 @@
 /* What the dictionary is like, and what linear maps reconstruct. */
 #include "model_parts.h"
 
-#include <orthant/eval/geometry.h>
 #include <orthant/eval/pca.h>
 #include <orthant/eval/spectrum.h>
 
@@ -24,66 +23,48 @@ static json_t *spectrum_json(const orth_spectrum *spectrum)
     for (int64_t i = 0; i < points; i++) {
         int64_t at = place(i, points, spectrum->d);
         json_array_append_new(index, json_integer((json_int_t)at + 1));
-        json_array_append_new(values, orth_report_number(spectrum->eigenvalues[at]));
+        json_array_append_new(values, orth_json_number(spectrum->eigenvalues[at]));
     }
-    orth_report_set_integer(object, "d", spectrum->d);
-    orth_report_set_integer(object, "rank", spectrum->rank);
-    orth_report_set_number(object, "trace", spectrum->trace);
-    orth_report_set_number(object, "condition", spectrum->condition);
-    orth_report_set_number(object, "effective_rank", spectrum->effective_rank);
-    orth_report_set_number(object, "participation", spectrum->participation);
-    orth_report_set(object, "index", index);
-    orth_report_set(object, "eigenvalues", values);
+    orth_json_set_integer(object, "d", spectrum->d);
+    orth_json_set_integer(object, "rank", spectrum->rank);
+    orth_json_set_number(object, "trace", spectrum->trace);
+    orth_json_set_number(object, "condition", spectrum->condition);
+    orth_json_set_number(object, "effective_rank", spectrum->effective_rank);
+    orth_json_set_number(object, "participation", spectrum->participation);
+    json_object_set_new(object, "index", index);
+    json_object_set_new(object, "eigenvalues", values);
     return object;
 }
 
 static json_t *coherence_json(const orth_coherence *c, bool pairs)
 {
     json_t *object = json_object();
-    orth_report_set_number(object, "mean", c->mean);
-    orth_report_set_number(object, "welch", c->welch);
+    orth_json_set_number(object, "mean", c->mean);
+    orth_json_set_number(object, "welch", c->welch);
     if (!pairs)
         return object;
-    orth_report_set_number(object, "max", c->max);
-    orth_report_set_number(object, "max_abs", c->max_abs);
-    orth_report_set_number(object, "mean_abs", c->mean_abs);
-    orth_report_set(object, "max_pair",
-                    json_pack("[I,I]", (json_int_t)c->max_pair[0], (json_int_t)c->max_pair[1]));
+    orth_json_set_number(object, "max", c->max);
+    orth_json_set_number(object, "max_abs", c->max_abs);
+    orth_json_set_number(object, "mean_abs", c->mean_abs);
+    json_object_set_new(object, "max_pair",
+                        json_pack("[I,I]", (json_int_t)c->max_pair[0], (json_int_t)c->max_pair[1]));
     return object;
 }
 
-static json_t *histogram_json(const orth_histogram *histogram)
+void orth_report_geometry(const orth_geometry *g, json_t *model)
 {
-    json_t *object = json_object(), *counts = json_array();
-    for (int64_t i = 0; i < histogram->bins; i++)
-        json_array_append_new(counts, json_integer((json_int_t)histogram->counts[i]));
-    orth_report_set(object, "edges", orth_report_numbers(histogram->edges, histogram->bins + 1));
-    orth_report_set(object, "counts", counts);
-    return object;
-}
-
-static void tell_geometry(const orth_geometry *g, json_t *model)
-{
+    if (!model)
+        return;
     json_t *object = json_object();
-    orth_report_set(object, "stored", coherence_json(&g->stored, g->pairs));
-    orth_report_set(object, "unit", coherence_json(&g->unit, g->pairs));
+    json_object_set_new(object, "stored", coherence_json(&g->stored, g->pairs));
+    json_object_set_new(object, "unit", coherence_json(&g->unit, g->pairs));
     if (g->pairs)
-        orth_report_set(object, "cosines", histogram_json(&g->cosines));
-    orth_report_set_number(object, "norm_min", g->norm_min);
-    orth_report_set_number(object, "norm_mean", g->norm_mean);
-    orth_report_set_number(object, "norm_max", g->norm_max);
-    orth_report_set_integer(object, "zero_rows", g->zero_rows);
-    orth_report_set(model, "geometry", object);
-}
-
-orth_status orth_report_geometry(const orth_sae *sae, bool pairs, json_t *model)
-{
-    orth_geometry geometry = {0};
-    ORTH_TRY(orth_geometry_measure(sae, pairs, &geometry));
-    if (model)
-        tell_geometry(&geometry, model);
-    orth_geometry_free(&geometry);
-    return ORTH_OK;
+        json_object_set_new(object, "cosines", orth_json_histogram(&g->cosines));
+    orth_json_set_number(object, "norm_min", g->norm_min);
+    orth_json_set_number(object, "norm_mean", g->norm_mean);
+    orth_json_set_number(object, "norm_max", g->norm_max);
+    orth_json_set_integer(object, "zero_rows", g->zero_rows);
+    json_object_set_new(model, "geometry", object);
 }
 
 orth_status orth_report_frame(const orth_sae *sae, json_t *model)
@@ -91,7 +72,7 @@ orth_status orth_report_frame(const orth_sae *sae, json_t *model)
     orth_spectrum frame = {0};
     ORTH_TRY(orth_frame_spectrum(sae, &frame));
     if (model)
-        orth_report_set(model, "frame", spectrum_json(&frame));
+        json_object_set_new(model, "frame", spectrum_json(&frame));
     orth_spectrum_free(&frame);
     return ORTH_OK;
 }
@@ -103,14 +84,14 @@ static json_t *pca_json(const orth_pca *pca)
     for (int64_t i = 0; i < points; i++) {
         int64_t r = place(i, points, d + 1);
         json_array_append_new(ranks, json_integer((json_int_t)r));
-        json_array_append_new(fvu, orth_report_number(orth_pca_fvu(pca, r)));
-        json_array_append_new(mse, orth_report_number(orth_pca_mse(pca, r)));
+        json_array_append_new(fvu, orth_json_number(orth_pca_fvu(pca, r)));
+        json_array_append_new(mse, orth_json_number(orth_pca_mse(pca, r)));
     }
-    orth_report_set_integer(object, "tokens", pca->tokens);
-    orth_report_set(object, "covariance", spectrum_json(&pca->covariance));
-    orth_report_set(object, "rank", ranks);
-    orth_report_set(object, "fvu", fvu);
-    orth_report_set(object, "mse", mse);
+    orth_json_set_integer(object, "tokens", pca->tokens);
+    json_object_set_new(object, "covariance", spectrum_json(&pca->covariance));
+    json_object_set_new(object, "rank", ranks);
+    json_object_set_new(object, "fvu", fvu);
+    json_object_set_new(object, "mse", mse);
     return object;
 }
 
@@ -120,7 +101,7 @@ orth_status orth_report_pca(const orth_sae *sae, orth_dataset *dataset, bool ski
     orth_pca pca = {0};
     ORTH_TRY(orth_pca_fit(dataset, NULL, sae, skip, world, &pca));
     if (model)
-        orth_report_set(model, "pca", pca_json(&pca));
+        json_object_set_new(model, "pca", pca_json(&pca));
     orth_pca_free(&pca);
     return ORTH_OK;
 }

@@ -27,10 +27,10 @@ static orth_status tell(const orth_evaluation *evaluation, json_t *model)
         return ORTH_OK;
     ORTH_TRY(orth_evaluation_json(evaluation, true, &object));
     json_t *zf = json_object_get(object, "zf");
-    orth_report_set_integer(zf, "points", (int64_t)json_array_size(json_object_get(zf, "z")));
+    orth_json_set_integer(zf, "points", (int64_t)json_array_size(json_object_get(zf, "z")));
     thin(zf, "z");
     thin(zf, "f");
-    orth_report_set(model, "evaluation", object);
+    json_object_set_new(model, "evaluation", object);
     return ORTH_OK;
 }
 
@@ -45,35 +45,48 @@ static orth_status begin_latents(const orth_report_options *options, const orth_
     return options->latents > 0 ? orth_latents_create(sae, &how, out) : ORTH_OK;
 }
 
-static orth_status evaluate_loaded(const orth_report_options *options,
-                                   const orth_model_source *source, const orth_sae *sae,
-                                   orth_report_tables *tables, int64_t table, MPI_Comm world,
-                                   json_t *model)
+/* The figures of the page that take the tokens one by one. */
+static orth_status evaluate(const orth_report_options *options, const orth_sae *sae,
+                            const orth_geometry *geometry, orth_evaluation_options *how,
+                            orth_report_tables *tables, int64_t table, MPI_Comm world,
+                            json_t *model)
 {
-    orth_dataset *dataset = orth_report_table(tables, table);
     orth_evaluation evaluation = {0};
     orth_latents *latents = NULL;
-    orth_evaluation_options how = {.batch = options->batch,
-                                   .skip = source->config.data_nonfinite == ORTH_NONFINITE_SKIP,
-                                   .eps = options->pairs};
-    if (how.batch == 0)
-        how.batch = source->config.recipe.batch;
     orth_status status = orth_agree(world, begin_latents(options, sae, &latents));
-    how.latents = latents;
+    how->eps = options->pairs;
+    how->geometry = geometry;
+    how->latents = latents;
     if (status == ORTH_OK)
-        status = orth_evaluate(sae, dataset, &how, &evaluation);
+        status = orth_evaluate(sae, orth_report_table(tables, table), how, &evaluation);
     if (status == ORTH_OK)
         status = orth_agree(world, tell(&evaluation, model));
     if (status == ORTH_OK && latents)
         status = orth_report_latents(options, sae, latents, tables, table, model);
     orth_latents_free(latents);
     orth_evaluation_free(&evaluation);
-    if (status == ORTH_OK)
-        status = orth_report_geometry(sae, options->pairs, model);
+    return status;
+}
+
+static orth_status evaluate_loaded(const orth_report_options *options,
+                                   const orth_model_source *source, const orth_sae *sae,
+                                   orth_report_tables *tables, int64_t table, MPI_Comm world,
+                                   json_t *model)
+{
+    orth_geometry geometry = {0};
+    orth_evaluation_options how = {.batch = options->batch,
+                                   .skip = source->config.data_nonfinite == ORTH_NONFINITE_SKIP};
+    if (how.batch == 0)
+        how.batch = source->config.recipe.batch;
+    /* All pairs of latents are multiplied once, for the evaluation too. */
+    ORTH_TRY(orth_geometry_measure(sae, options->pairs, &geometry));
+    orth_status status = evaluate(options, sae, &geometry, &how, tables, table, world, model);
+    orth_report_geometry(&geometry, model);
+    orth_geometry_free(&geometry);
     if (status == ORTH_OK && options->spectra)
         status = orth_report_frame(sae, model);
     if (status == ORTH_OK && options->spectra)
-        status = orth_report_pca(sae, dataset, how.skip, world, model);
+        status = orth_report_pca(sae, orth_report_table(tables, table), how.skip, world, model);
     return status;
 }
 
@@ -84,7 +97,7 @@ orth_status orth_report_evaluate(const orth_report_options *options,
     orth_grid grid = {0};
     orth_sae sae = {0};
     int64_t batch = options->batch > 0 ? options->batch : source->config.recipe.batch;
-    orth_report_set_integer(model, "table", table);
+    orth_json_set_integer(model, "table", table);
     ORTH_TRY(orth_model_grid(source, batch, world, &grid));
     orth_status status = orth_model_load(source, &grid, &sae);
     if (status == ORTH_OK)

@@ -66,7 +66,7 @@ static json_t *examples_of(const orth_latents_slab *slab, int64_t i)
     json_t *flat = json_array();
     for (int64_t e = 0; e < slab->examples && example[e].row >= 0; e++) {
         json_array_append_new(flat, json_integer((json_int_t)example[e].row));
-        json_array_append_new(flat, orth_report_number(example[e].value));
+        json_array_append_new(flat, orth_json_number(example[e].value));
     }
     return flat;
 }
@@ -79,7 +79,7 @@ static json_t *nearest_of(const orth_latents_slab *slab, int64_t i)
         if (near->latent < 0)
             break;
         json_array_append_new(flat, json_integer((json_int_t)near->latent));
-        json_array_append_new(flat, orth_report_number(near->cosine));
+        json_array_append_new(flat, orth_json_number(near->cosine));
     }
     return flat;
 }
@@ -101,9 +101,9 @@ static orth_status write_slab(const orth_latents_slab *slab, const choice *c, in
         const orth_latent *latent = &slab->latent[i];
         json_array_append_new(out->latent, json_integer((json_int_t)c->candidate[*next].latent));
         json_array_append_new(out->count, json_integer((json_int_t)latent->count));
-        json_array_append_new(out->frequency, orth_report_number(latent->frequency));
-        json_array_append_new(out->mean, orth_report_number(latent->mean));
-        json_array_append_new(out->max, orth_report_number(latent->max));
+        json_array_append_new(out->frequency, orth_json_number(latent->frequency));
+        json_array_append_new(out->mean, orth_json_number(latent->mean));
+        json_array_append_new(out->max, orth_json_number(latent->max));
         json_array_append_new(out->examples, examples_of(slab, i));
         json_array_append_new(out->nearest, nearest_of(slab, i));
         ORTH_TRY(want_examples(slab, i, tables, table));
@@ -136,19 +136,19 @@ static orth_status for_slabs(const orth_sae *sae, const orth_latents *latents, c
 static void tell(const choice *c, const columns *out, bool has_text, json_t *model)
 {
     json_t *object = json_object();
-    orth_report_set_integer(object, "n_latent", c->total);
-    orth_report_set_integer(object, "dead", c->dead);
-    orth_report_set_integer(object, "dense", c->dense);
-    orth_report_set_number(object, "dense_above", ORTH_LATENTS_DEFAULT.dense);
-    orth_report_set(object, "has_text", json_boolean(has_text));
-    orth_report_set(object, "latent", out->latent);
-    orth_report_set(object, "count", out->count);
-    orth_report_set(object, "frequency", out->frequency);
-    orth_report_set(object, "mean", out->mean);
-    orth_report_set(object, "max", out->max);
-    orth_report_set(object, "examples", out->examples);
-    orth_report_set(object, "nearest", out->nearest);
-    orth_report_set(model, "latents", object);
+    orth_json_set_integer(object, "n_latent", c->total);
+    orth_json_set_integer(object, "dead", c->dead);
+    orth_json_set_integer(object, "dense", c->dense);
+    orth_json_set_number(object, "dense_above", ORTH_LATENTS_DEFAULT.dense);
+    json_object_set_new(object, "has_text", json_boolean(has_text));
+    json_object_set_new(object, "latent", out->latent);
+    json_object_set_new(object, "count", out->count);
+    json_object_set_new(object, "frequency", out->frequency);
+    json_object_set_new(object, "mean", out->mean);
+    json_object_set_new(object, "max", out->max);
+    json_object_set_new(object, "examples", out->examples);
+    json_object_set_new(object, "nearest", out->nearest);
+    json_object_set_new(model, "latents", object);
 }
 
 orth_status orth_report_latents(const orth_report_options *options, const orth_sae *sae,

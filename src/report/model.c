@@ -69,31 +69,31 @@ static void tell_checkpoint(const orth_model_source *source, json_t *model)
 {
     const orth_checkpoint_info *info = &source->info;
     json_t *c = json_object();
-    orth_report_set_text(c, "path", source->path);
-    orth_report_set_integer(c, "n_latent", info->n_latent);
-    orth_report_set_integer(c, "d_model", info->d_model);
-    orth_report_set_text(c, "selection", orth_selection_names[source->config.recipe.selection]);
-    orth_report_set(model, "checkpoint", c);
+    orth_json_set_text(c, "path", source->path);
+    orth_json_set_integer(c, "n_latent", info->n_latent);
+    orth_json_set_integer(c, "d_model", info->d_model);
+    orth_json_set_text(c, "selection", orth_selection_names[source->config.recipe.selection]);
+    json_object_set_new(model, "checkpoint", c);
     if (source->folder)
         return;
-    orth_report_set_integer(c, "step", info->step);
-    orth_report_set_integer(c, "tokens_seen", info->tokens_seen);
-    orth_report_set_integer(c, "ranks", info->ranks);
-    orth_report_set_integer(c, "n_group", info->n_group);
-    orth_report_set_integer(c, "n_shard", info->n_shard);
-    orth_report_set_integer(c, "threads", info->threads);
-    orth_report_set_text(c, "kernels", info->isa);
-    orth_report_set_text(c, "libraries", info->libraries);
-    orth_report_set_text(c, "program_version", info->program_version);
-    orth_report_set_integer(c, "data_rows", info->data.rows);
-    orth_report_set_integer(c, "batches_left_out", info->n_skipped);
+    orth_json_set_integer(c, "step", info->step);
+    orth_json_set_integer(c, "tokens_seen", info->tokens_seen);
+    orth_json_set_integer(c, "ranks", info->ranks);
+    orth_json_set_integer(c, "n_group", info->n_group);
+    orth_json_set_integer(c, "n_shard", info->n_shard);
+    orth_json_set_integer(c, "threads", info->threads);
+    orth_json_set_text(c, "kernels", info->isa);
+    orth_json_set_text(c, "libraries", info->libraries);
+    orth_json_set_text(c, "program_version", info->program_version);
+    orth_json_set_integer(c, "data_rows", info->data.rows);
+    orth_json_set_integer(c, "batches_left_out", info->n_skipped);
 }
 
 /* Why a part of the page is empty, said there and now. */
 static void tell_missing(const char *run, const char *why, json_t *model)
 {
     orth_log_warning("%s: not evaluated: %s", run, why);
-    orth_report_set_text(model, "not_evaluated", why);
+    orth_json_set_text(model, "not_evaluated", why);
 }
 
 /* What the run itself measured at the step of its newest checkpoint (eval.every). */
@@ -105,8 +105,8 @@ static void reuse_own(const char *run_dir, int64_t step, json_t *model)
         return;
     json_t *own = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
     if (json_is_object(own)) {
-        orth_report_set(model, "evaluation", json_incref(own));
-        orth_report_set_text(model, "evaluation_of", path);
+        json_object_set_new(model, "evaluation", json_incref(own));
+        orth_json_set_text(model, "evaluation_of", path);
     }
     json_decref(own);
     free(path);
@@ -175,9 +175,9 @@ static void set_name(const char *path, json_t *model)
         begin--;
     char *name = NULL;
     if (orth_path_format(&name, "%.*s", (int)(length - begin), path + begin) == ORTH_OK)
-        orth_report_set_text(model, "name", *name ? name : path);
+        orth_json_set_text(model, "name", *name ? name : path);
     free(name);
-    orth_report_set_text(model, "path", path);
+    orth_json_set_text(model, "path", path);
 }
 
 orth_status orth_report_model(const orth_report_options *options, int64_t index,

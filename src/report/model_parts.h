@@ -3,6 +3,7 @@
 
 #include "report_parts.h"
 
+#include <orthant/eval/geometry.h>
 #include <orthant/eval/latents.h>
 #include <orthant/eval/quality.h>
 #include <orthant/run/model_source.h>
@@ -18,8 +19,8 @@ orth_status orth_report_latents(const orth_report_options *options, const orth_s
                                 const orth_latents *latents, orth_report_tables *tables,
                                 int64_t table, json_t *model);
 
-/** `geometry`: how far the latents are from orthogonal. Collective; agreed. */
-orth_status orth_report_geometry(const orth_sae *sae, bool pairs, json_t *model);
+/** `geometry`: how far the latents are from orthogonal. Local. */
+void orth_report_geometry(const orth_geometry *geometry, json_t *model);
 
 /** `frame`: the spectrum of the frame operator. Collective; agreed. */
 orth_status orth_report_frame(const orth_sae *sae, json_t *model);

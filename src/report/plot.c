@@ -76,18 +76,26 @@ void orth_plot_use(orth_plot *plot, const char *using, int style, const char *ti
     plot->blocks++;
 }
 
+/* gnuplot counts blocks by the two empty lines between them: a gap is one line, and a curve without
+ * a point is none. */
 void orth_plot_curve(orth_plot *plot, const json_t *x, const json_t *y, const char *how, int style,
                      const char *title)
 {
     char using[256];
-    FILE *data = orth_plot_block(plot);
+    FILE *data = NULL;
+    bool gap = false;
     for (size_t i = 0; i < json_array_size(x) && i < json_array_size(y); i++) {
         const json_t *a = json_array_get(x, i), *b = json_array_get(y, i);
-        if (json_is_number(a) && json_is_number(b))
-            fprintf(data, "%.9g %.9g\n", json_number_value(a), json_number_value(b));
-        else
-            fputs("\n", data);
+        bool point = json_is_number(a) && json_is_number(b);
+        if (point && !data)
+            data = orth_plot_block(plot);
+        if (point)
+            fprintf(data, "%s%.9g %.9g\n", gap ? "\n" : "", json_number_value(a),
+                    json_number_value(b));
+        gap = !point && data;
     }
+    if (!data)
+        return;
     snprintf(using, sizeof using, "using 1:2 %s", how);
     orth_plot_use(plot, using, style, title);
 }

@@ -21,7 +21,8 @@ typedef struct orth_plot {
 orth_status orth_plot_begin(const char *folder, const char *name, const char *settings,
                             orth_plot *out);
 
-/** A curve of points (x[i], y[i]), those that are not numbers left out. `how` is gnuplot's:
+/** A curve of points (x[i], y[i]), those that are not numbers left out; none at all:
+ * no curve. `how` is gnuplot's:
  * "with lines"; `style` the number of a line style; `title` NULL: not in the key. */
 void orth_plot_curve(orth_plot *plot, const json_t *x, const json_t *y, const char *how, int style,
                      const char *title);

@@ -15,8 +15,8 @@ enum { MOST_LINES = 200 };
 static void take_key(void *context, const char *key, const char *value)
 {
     json_t *pair = json_array();
-    json_array_append_new(pair, orth_report_string(key));
-    json_array_append_new(pair, orth_report_string(value));
+    json_array_append_new(pair, orth_json_text(key));
+    json_array_append_new(pair, orth_json_text(value));
     json_array_append_new(context, pair);
 }
 
@@ -33,7 +33,7 @@ orth_status orth_report_config(const orth_config *config, bool trained_here, jso
 {
     json_t *pairs = json_array();
     orth_status status = orth_config_each(config, trained_here ? take_key : take_model_key, pairs);
-    orth_report_set(model, "config", pairs);
+    json_object_set_new(model, "config", pairs);
     return status;
 }
 
@@ -66,7 +66,7 @@ static void take_line(char *line, json_t *lines, int64_t *left_out)
         json_array_remove(lines, MOST_LINES / 2);
         ++*left_out;
     }
-    json_array_append_new(lines, orth_report_string(line));
+    json_array_append_new(lines, orth_json_text(line));
 }
 
 orth_status orth_report_history(const char *run_dir, json_t *model)
@@ -83,8 +83,8 @@ orth_status orth_report_history(const char *run_dir, json_t *model)
             take_line(line, lines, &left_out);
         if (ferror(file))
             status = orth_fail(ORTH_ERR_DATA, "%s: cannot be read: %s", path, strerror(errno));
-        orth_report_set(model, "history", lines);
-        orth_report_set_integer(model, "history_left_out", left_out);
+        json_object_set_new(model, "history", lines);
+        orth_json_set_integer(model, "history_left_out", left_out);
         fclose(file);
     } else if (errno != ENOENT) {
         status = orth_fail(ORTH_ERR_DATA, "%s: cannot be read: %s", path, strerror(errno));

@@ -2,6 +2,7 @@
 
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
+#include <orthant/base/path.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/json_file.h>
@@ -9,7 +10,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 /* A report under way. */
@@ -34,13 +34,6 @@ static orth_status open_outputs(report *r)
                : ORTH_OK;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat one, other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
-           one.st_ino == other.st_ino;
-}
-
 /* What is written must not be what was read. */
 static orth_status check_output(const report *r, const char *option, const char *path)
 {
@@ -49,7 +42,7 @@ static orth_status check_output(const report *r, const char *option, const char 
         const json_t *model = json_array_get(json_object_get(r->document, "models"), i);
         const char *checkpoint =
             json_string_value(json_object_get(json_object_get(model, "checkpoint"), "path"));
-        read = read || (checkpoint && same_file(path, checkpoint));
+        read = read || (checkpoint && orth_same_file(path, checkpoint));
     }
     return read ? orth_fail(ORTH_ERR_USAGE,
                             "--%s %s: is a file that this command reads and would be lost; name "
@@ -66,12 +59,12 @@ static orth_status start_document(report *r)
     if (gmtime_r(&now, &utc))
         strftime(made, sizeof made, "%Y-%m-%dT%H:%M:%SZ", &utc);
     r->document = json_object();
-    orth_report_set_text(r->document, "format", "orthant-report");
-    orth_report_set_integer(r->document, "format_version", 1);
-    orth_report_set_text(r->document, "program_version", ORTH_VERSION);
-    orth_report_set_text(r->document, "made", made);
-    orth_report_set_integer(r->document, "context", r->options->context);
-    orth_report_set(r->document, "models", json_array());
+    orth_json_set_text(r->document, "format", "orthant-report");
+    orth_json_set_integer(r->document, "format_version", 1);
+    orth_json_set_text(r->document, "program_version", ORTH_VERSION);
+    orth_json_set_text(r->document, "made", made);
+    orth_json_set_integer(r->document, "context", r->options->context);
+    json_object_set_new(r->document, "models", json_array());
     return json_object_get(r->document, "models")
                ? ORTH_OK
                : orth_fail(ORTH_ERR_ENVIRONMENT, "report: out of memory; free memory");

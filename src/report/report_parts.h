@@ -5,6 +5,7 @@
 
 #include <orthant/io/dataset.h>
 #include <orthant/run/config.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <stddef.h>
@@ -13,18 +14,6 @@
  * The report is one JSON document, built on rank 0; on the other ranks json_t pointers are NULL.
  * The page and the static plots only draw what is in it.
  */
-
-/* ---- values (values.c); all local; a NULL object is allowed and nothing is set ---- */
-
-/** A number, null where it is not finite. */
-json_t *orth_report_number(double value);
-/** Text that may hold anything: what is not UTF-8 becomes U+FFFD. NULL gives null. */
-json_t *orth_report_string(const char *text);
-json_t *orth_report_numbers(const double *values, int64_t count);
-void orth_report_set(json_t *object, const char *name, json_t *value);
-void orth_report_set_number(json_t *object, const char *name, double value);
-void orth_report_set_integer(json_t *object, const char *name, int64_t value);
-void orth_report_set_text(json_t *object, const char *name, const char *text);
 
 /* ---- how a run was made and how it trained (record.c, curves.c); rank 0, local ---- */
 

@@ -2,6 +2,7 @@
 #include "report_parts.h"
 
 #include <orthant/base/memory.h>
+#include <orthant/base/path.h>
 #include <orthant/io/h5.h>
 #include <orthant/io/text.h>
 #include <orthant/par/agree.h>
@@ -10,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct table {
     char *name; ///< dataset and files as they were given: what tells tables apart
@@ -50,20 +50,21 @@ void orth_report_tables_free(orth_report_tables *tables)
     orth_free(tables);
 }
 
-static char *name_of(const orth_strings *files, const char *dataset)
+static orth_status name_of(const orth_strings *files, const char *dataset, char **out)
 {
     size_t size = strlen(dataset) + 2;
     for (int64_t i = 0; i < files->count; i++)
         size += strlen(files->items[i]) + 1;
     char *name = orth_malloc(size), *end = name;
     if (!name)
-        return NULL;
+        return orth_fail(ORTH_ERR_ENVIRONMENT, "report: out of memory; free memory");
     end = stpcpy(end, dataset);
     for (int64_t i = 0; i < files->count; i++) {
         *end++ = '\n';
         end = stpcpy(end, files->items[i]);
     }
-    return name;
+    *out = name;
+    return ORTH_OK;
 }
 
 /* Text or a whole number; what is neither, or not there, is left out. */
@@ -74,9 +75,9 @@ static void read_attribute(orth_h5_file *file, const char *name, json_t *attribu
     int64_t number;
     if (orth_h5_attribute_exists(file, "/", name, &there) == ORTH_OK && there) {
         if (orth_h5_attribute_read_text(file, "/", name, text, sizeof text) == ORTH_OK)
-            orth_report_set_text(attributes, name, text);
+            orth_json_set_text(attributes, name, text);
         else if (orth_h5_attribute_read_int64(file, "/", name, &number) == ORTH_OK)
-            orth_report_set_integer(attributes, name, number);
+            orth_json_set_integer(attributes, name, number);
     }
     orth_error_clear();
 }
@@ -112,7 +113,7 @@ static orth_status open_table(const orth_strings *files, const char *dataset, MP
 static orth_status add_table(orth_report_tables *tables, char *name, table **out)
 {
     size_t count = (size_t)tables->count + 1;
-    table *more = name ? orth_realloc(tables->table, count * sizeof *more) : NULL;
+    table *more = orth_realloc(tables->table, count * sizeof *more);
     if (!more) {
         free(name);
         return orth_fail(ORTH_ERR_ENVIRONMENT, "report: out of memory; free memory");
@@ -126,16 +127,21 @@ static orth_status add_table(orth_report_tables *tables, char *name, table **out
 orth_status orth_report_tables_open(orth_report_tables *tables, const orth_strings *files,
                                     const char *dataset, MPI_Comm world, int64_t *index)
 {
-    char *name = name_of(files, dataset);
-    for (int64_t i = 0; name && i < tables->count; i++)
+    char *name = NULL;
+    table *t = NULL;
+    orth_status status = orth_agree(world, name_of(files, dataset, &name));
+    for (int64_t i = 0; status == ORTH_OK && i < tables->count; i++)
         if (strcmp(tables->table[i].name, name) == 0) {
             free(name);
             *index = i;
             return ORTH_OK;
         }
-    table *t = NULL;
+    if (status != ORTH_OK) {
+        free(name);
+        return status;
+    }
     ORTH_TRY(orth_agree(world, add_table(tables, name, &t)));
-    orth_status status = open_table(files, dataset, world, t);
+    status = open_table(files, dataset, world, t);
     *index = tables->count - 1;
     if (status != ORTH_OK) {
         close_table(t);
@@ -172,14 +178,10 @@ orth_status orth_report_table_want(orth_report_tables *tables, int64_t index, in
 
 bool orth_report_tables_hold(const orth_report_tables *tables, const char *path)
 {
-    struct stat one, other;
-    if (stat(path, &one) != 0)
-        return false;
     for (int64_t i = 0; i < tables->count; i++) {
         const orth_dataset *dataset = tables->table[i].dataset;
         for (int64_t k = 0; k < orth_dataset_files(dataset); k++)
-            if (stat(orth_dataset_file(dataset, k), &other) == 0 && one.st_dev == other.st_dev &&
-                one.st_ino == other.st_ino)
+            if (orth_same_file(orth_dataset_file(dataset, k), path))
                 return true;
     }
     return false;
@@ -221,11 +223,11 @@ static void start_segment(json_t *segments, const orth_context *context, int64_t
 {
     json_t *object = json_object();
     *out = (segment){.tokens = json_array(), .begin = begin, .end = begin};
-    orth_report_set_integer(object, "row", begin);
-    orth_report_set_text(object, "file", context->file);
-    orth_report_set_integer(object, "row_in_file", context->row_in_file - context->place);
-    orth_report_set_integer(object, "document", context->document);
-    orth_report_set(object, "tokens", out->tokens);
+    orth_json_set_integer(object, "row", begin);
+    orth_json_set_text(object, "file", context->file);
+    orth_json_set_integer(object, "row_in_file", context->row_in_file - context->place);
+    orth_json_set_integer(object, "document", context->document);
+    json_object_set_new(object, "tokens", out->tokens);
     json_array_append_new(segments, object);
 }
 
@@ -266,11 +268,11 @@ static orth_status write_table(table *t, int64_t context, strings *s, json_t *li
 {
     json_t *object = json_object(), *files = json_array(), *segments = json_array();
     for (int64_t i = 0; i < orth_dataset_files(t->dataset); i++)
-        json_array_append_new(files, orth_report_string(orth_dataset_file(t->dataset, i)));
-    orth_report_set(object, "files", files);
-    orth_report_set_integer(object, "rows", orth_dataset_rows(t->dataset));
-    orth_report_set(object, "attributes", json_incref(t->attributes));
-    orth_report_set(object, "segments", segments);
+        json_array_append_new(files, orth_json_text(orth_dataset_file(t->dataset, i)));
+    json_object_set_new(object, "files", files);
+    orth_json_set_integer(object, "rows", orth_dataset_rows(t->dataset));
+    json_object_set_new(object, "attributes", json_incref(t->attributes));
+    json_object_set_new(object, "segments", segments);
     json_array_append_new(list, object);
     return write_segments(t, context, s, segments);
 }
@@ -283,8 +285,8 @@ orth_status orth_report_tables_write(const orth_report_tables *tables, int64_t c
     orth_status status = ORTH_OK;
     for (int64_t i = 0; status == ORTH_OK && i < tables->count; i++)
         status = write_table(&tables->table[i], context, &s, list);
-    orth_report_set(document, "tables", list);
-    orth_report_set(document, "strings", s.list);
+    json_object_set_new(document, "tables", list);
+    json_object_set_new(document, "strings", s.list);
     json_decref(s.places);
     return status;
 }

@@ -15,15 +15,32 @@
 /* A configuration is some kilobytes: a length beyond this is damage. */
 enum { MAX_TEXT = 16 << 20 };
 
-static orth_status read_format(orth_h5_file *file, orth_checkpoint_info *info, bool *newer)
+static orth_status read_mark(orth_h5_file *file, bool *out)
 {
-    const char *path = orth_h5_path(file);
     char format[64] = "";
     bool there = false;
     ORTH_TRY(orth_h5_attribute_exists(file, "/", "format", &there));
     if (there)
         ORTH_TRY(orth_h5_attribute_read_text(file, "/", "format", format, sizeof format));
-    if (strcmp(format, ORTH_CHECKPOINT_FORMAT) != 0)
+    *out = strcmp(format, ORTH_CHECKPOINT_FORMAT) == 0;
+    return ORTH_OK;
+}
+
+orth_status orth_checkpoint_recognise(const char *path, MPI_Comm comm, bool *out)
+{
+    orth_h5_file *file = NULL;
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_DATA, comm, &file));
+    orth_status status = read_mark(file, out);
+    orth_status closed = orth_h5_close(file);
+    return status == ORTH_OK ? closed : status;
+}
+
+static orth_status read_format(orth_h5_file *file, orth_checkpoint_info *info, bool *newer)
+{
+    const char *path = orth_h5_path(file);
+    bool marked = false;
+    ORTH_TRY(read_mark(file, &marked));
+    if (!marked)
         return orth_fail(ORTH_ERR_CORRUPT,
                          "%s: not an Orthant checkpoint (attribute format is not \"%s\"); give a "
                          "file from a run's checkpoints folder",

@@ -35,17 +35,20 @@ static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace
 }
 
 /* The dictionary's geometry comes first: what codes are measured by. */
-static orth_status measure_eps(const orth_sae *sae, bool wanted, orth_evaluation *out)
+static orth_status measure_eps(const orth_sae *sae, const orth_evaluation_options *options,
+                               orth_evaluation *out)
 {
-    out->has_eps = wanted;
+    orth_geometry own = {0};
+    const orth_geometry *geometry = options->geometry ? options->geometry : &own;
+    out->has_eps = options->eps;
     out->eps_unit = out->eps_bias = NAN;
-    if (!wanted)
+    if (!options->eps)
         return ORTH_OK;
-    orth_geometry geometry;
-    ORTH_TRY(orth_geometry_measure(sae, true, &geometry));
-    out->eps = geometry.stored;
-    out->eps_unit = geometry.unit.max_abs;
-    orth_geometry_free(&geometry);
+    if (geometry == &own)
+        ORTH_TRY(orth_geometry_measure(sae, true, &own));
+    out->eps = geometry->stored;
+    out->eps_unit = geometry->unit.max_abs;
+    orth_geometry_free(&own);
     ORTH_TRY(orth_bias_coherence(sae, &out->eps_bias));
     out->eps_unit = fmax(out->eps_unit, out->eps_bias);
     return ORTH_OK;
@@ -71,7 +74,7 @@ static orth_status evaluate_with(const orth_sae *sae, orth_dataset *dataset,
     orth_quality_sums *sums = NULL;
     int64_t rows = orth_dataset_rows(dataset);
     ORTH_TRY(orth_feed_open(dataset, sae, options->batch, options->skip, &feed));
-    orth_status status = measure_eps(sae, options->eps, out);
+    orth_status status = measure_eps(sae, options, out);
     if (status == ORTH_OK)
         status = orth_quality_begin(sae, rows, options->batch, out->eps_unit, &sums);
     status = orth_agree(sae->grid->world, status);

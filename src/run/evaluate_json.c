@@ -126,8 +126,7 @@ orth_status orth_evaluation_json(const orth_evaluation *evaluation, bool arrays,
 static orth_status describe(const orth_evaluation *evaluation, const char *model, json_t **out)
 {
     ORTH_TRY(orth_evaluation_json(evaluation, true, out));
-    /* A path that is not UTF-8 cannot be told in JSON. */
-    json_object_set_new(*out, "model", json_string(model));
+    orth_json_set_text(*out, "model", model);
     json_object_set_new(*out, "selection",
                         json_string(orth_selection_names[evaluation->selection]));
     return ORTH_OK;

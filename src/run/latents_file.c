@@ -41,8 +41,7 @@ static orth_status add_example(const orth_latents_text *text, const orth_latent_
     json_array_append_new(array, object);
     orth_json_set_integer(object, "row", example->row);
     orth_json_set_number(object, "value", example->value);
-    /* A path that is not UTF-8 cannot be told in JSON. */
-    json_object_set_new(object, "file", json_string(file));
+    orth_json_set_text(object, "file", file);
     orth_json_set_integer(object, "row_in_file", row_in_file);
     if (!text->text)
         return ORTH_OK;
@@ -119,13 +118,9 @@ static orth_status write_slab(const orth_latents_text *text, const orth_latents_
 static orth_status write_head(const orth_sae *sae, const char *model, int64_t tokens, double dense,
                               orth_json_file *file)
 {
-    json_t *head = json_pack("{s:o,s:I,s:I,s:I,s:f}", "model", json_string(model), "step",
+    json_t *head = json_pack("{s:o,s:I,s:I,s:I,s:f}", "model", orth_json_text(model), "step",
                              (json_int_t)sae->step, "n_latent", (json_int_t)sae->recipe.n_latent,
                              "tokens", (json_int_t)tokens, "dense_above", dense);
-    if (!head)
-        head = json_pack("{s:I,s:I,s:I,s:f}", "step", (json_int_t)sae->step, "n_latent",
-                         (json_int_t)sae->recipe.n_latent, "tokens", (json_int_t)tokens,
-                         "dense_above", dense);
     char *text = json_dumps(head, JSON_REAL_PRECISION(17));
     orth_status status = ORTH_OK;
     if (!text)

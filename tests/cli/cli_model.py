@@ -54,10 +54,15 @@ def train(folder, selection, *overrides):
     return run_dir
 
 
+def newest(run_dir):
+    """The path of the newest checkpoint."""
+    folder = os.path.join(run_dir, "checkpoints")
+    return os.path.join(folder, sorted(os.listdir(folder))[-1])
+
+
 def weights(run_dir):
     """The newest checkpoint's W_enc, W_dec, b_enc, b_dec in double."""
-    folder = os.path.join(run_dir, "checkpoints")
-    with h5py.File(os.path.join(folder, sorted(os.listdir(folder))[-1])) as file:
+    with h5py.File(newest(run_dir)) as file:
         return [file["model/" + name][:].astype(np.float64)
                 for name in ("W_enc", "W_dec", "b_enc", "b_dec")]
 

@@ -134,7 +134,7 @@ class Convert(support.Case):
         support.write_activations(self.path("in.h5"), self.x)
         with h5py.File(self.path("in.h5"), "a") as file:
             file["tokens"] = tokens
-        self.assertNotIn("tokens", self.convert("in.h5", "--out", "x.npy", ranks=3).stderr)
+        self.assertIn("without the tokens", self.convert("in.h5", "--out", "x.npy", ranks=3).stderr)
         self.assertTrue(np.array_equal(np.load(self.path("x.npy")), self.x))
         self.convert("in.h5", "--out", "x.safetensors", "--hook", "blocks.3", "--dtype", "float16",
                      ranks=3)
@@ -205,6 +205,8 @@ class Convert(support.Case):
             found = self.read_h5()[0]
             self.assertTrue(np.array_equal(found["activations"], self.x))
             self.assertTrue(np.array_equal(found["tokens"], ids))
+        result = self.convert("out.h5", "--out", "out.npy")
+        self.assertIn("without the tokens", result.stderr)
         self.x.tofile(self.path("shard_0.memmap"))
         with open(self.path("shard_0.meta"), "w") as file:
             json.dump({"shape": list(self.x.shape)}, file)
@@ -268,6 +270,10 @@ class Convert(support.Case):
         with open(self.path("x.arrow"), "wb") as file:
             file.write(b"ARROW1\0\0" + bytes(100))
         os.mkdir(self.path("folder"))
+        for name, width in (("wide", 2 ** 62), ("wider", 2 ** 61 + 1)):
+            self.x.tofile(self.path(name + ".memmap"))
+            with open(self.path(name + ".meta"), "w") as file:
+                json.dump({"shape": [1, width]}, file)
         h5 = ("--out", "o.h5")
         cases = (
             (2, ["--out"], "x.npy"),
@@ -293,6 +299,8 @@ class Convert(support.Case):
             (3, ["--tokens"], "x.npz", "--tokens", "ids", *h5),
             (3, ["x.npy", "number of rows"], "x.npy", "--raw", "float32", "--d-model", "1000", *h5),
             (3, ["object.pt", "pathlib"], os.path.join(FOREIGN, "object.pt"), *h5),
+            (3, ["wide.memmap", str(2 ** 62)], "wide.memmap", *h5),
+            (3, ["wider.memmap", str(2 ** 61 + 1)], "wider.memmap", *h5),
             (4, ["no/o.h5"], "x.npy", "--out", "no/o.h5"),
         )
         for case in cases:

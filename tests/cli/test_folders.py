@@ -233,6 +233,12 @@ class RoundTrips(Case):
         self.orthant(*model, self.path("empty") + "/")
         self.check_same_bytes(self.path("empty"), folder)
         self.refuse(4, ["no/such.h5: cannot create"], "import", folder, "--out", self.path("no", "such.h5"))
+        self.refuse(4, ["is no plain file"], "import", folder, "--out", folder)
+        weights = os.path.join(folder, "sae_weights.safetensors")
+        for model in (folder, self.runs["topk"]):
+            before = weights if model == folder else cli.newest(model)
+            self.refuse(2, ["would be lost"], "import", model, "--out", before)
+        self.check_same_bytes(self.path("empty"), folder)
 
     def test_training_on(self):
         """Fine-tuning starts from a folder or an imported checkpoint; resuming needs a state."""
@@ -319,6 +325,8 @@ class Readers(Case):
         folder = folders.gemma_scope(self.path("gemma"), self.w)
         self.check(folder, "jumprelu", centred=False)
         self.check(os.path.join(folder, "params.npz"), "jumprelu", centred=False)
+        said = self.orthant("spectrum", os.path.join(folder, "params.npz")).stdout
+        self.assertIn(f"{folders.N} latents of {folders.D}", said)
 
     def test_info(self):
         folder = folders.saelens(self.path("info"), self.w, architecture="jumprelu")

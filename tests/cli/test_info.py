@@ -85,6 +85,15 @@ class Info(support.Case):
         np.save(self.path("x.npy"), np.zeros((3, 4), "f2"))
         said, found = self.info("x.npy")
         self.assertEqual(said["tensor"], ["(the only one) [3, 4] of F16"])
+        self.assertNotIn("stats", said)
+        said, found = self.info("x.npy", "--stats")
+        self.assertIn("orthant convert", said["stats"][0])
+        # Names and texts of strangers do not steer the terminal.
+        header = json.dumps({"__metadata__": {"a\x1b[31m": "b\x1b[2J\nc"}}).encode()
+        with open(self.path("x.safetensors"), "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+        said, _ = self.info("x.safetensors")
+        self.assertEqual(said["value"], ["__metadata__/a [31m: 'b [2J c'"])
         with open(self.path("x.npy"), "ab") as file:
             file.write(b"more")
         self.check_failure(support.run(["info", "x.npy"], cwd=self.folder), 3, "ask for")

@@ -15,6 +15,7 @@ import numpy as np
 
 import cli_model as cli
 
+STEPS_LOGGED = cli.STEPS // 2
 HOSTILE = ["</script><script>alert(1)</script>", "<!--<script>", '"quote\\', "'", "&amp;<b>",
            "\u202eright to left", "a\nb\tc", "Ünïcödé 词", "`touch /tmp/x`"]
 
@@ -377,6 +378,31 @@ class Report(unittest.TestCase):
         self.assertIn("gnuplot-nox", cli.errors(done)[0])
         self.assertIn("l0_mse.gp", os.listdir(plots))
         self.assertIn("l0_mse.dat", os.listdir(plots))
+
+    def test_gaps(self):
+        """Values that are missing shift no curve into another one's place."""
+        plots, runs = self.path("gaps"), [self.path("gap"), self.path("without"), self.runs[1]]
+        for run, some in ((runs[0], range(2, 6)), (runs[1], range(STEPS_LOGGED))):
+            shutil.copytree(self.runs[0], run)
+            path = os.path.join(run, "metrics.jsonl")
+            lines = [json.loads(line) for line in read(path).splitlines()]
+            self.assertEqual(len(lines), STEPS_LOGGED)
+            with open(path, "w") as file:
+                for i, line in enumerate(lines):
+                    file.write(json.dumps(dict(line, fvu=None) if i in some else line) + "\n")
+        cli.run(["report", *runs, "--data", self.data, "--latents", "0", "--skip-eps",
+                 "--skip-spectra", "--out", self.path("page.html"), "--plots", plots],
+                environment={"PATH": plots})
+        blocks = read(os.path.join(plots, "training_fvu.dat")).split("\n\n\n")
+        script = read(os.path.join(plots, "training_fvu.gp"))
+        self.assertEqual(re.findall(r"index (\d) using", script), ["0", "1"])
+        self.assertEqual([len(block.split()) // 2 for block in blocks],
+                         [STEPS_LOGGED - 4, STEPS_LOGGED])
+        last = json.loads(read(os.path.join(self.runs[1], "metrics.jsonl")).splitlines()[-1])
+        step, value = blocks[1].split()[-2:]
+        self.assertEqual((int(step), float(value)), (last["step"], float(f"{last['fvu']:.9g}")))
+        for run in runs[:2]:
+            shutil.rmtree(run)
 
 
 if __name__ == "__main__":

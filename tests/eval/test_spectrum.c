@@ -8,6 +8,7 @@
 #include <orthant/eval/spectrum.h>
 
 #include <math.h>
+#include <string.h>
 
 static void make_sae(int groups, int64_t n, int64_t d, orth_grid *grid, orth_sae *sae)
 {
@@ -182,6 +183,20 @@ START_TEST(not_finite)
 }
 END_TEST
 
+/* A share of more entries than ScaLAPACK's integers count; their product is near to 2^32. */
+START_TEST(too_large)
+{
+    orth_grid grid;
+    orth_sae sae;
+    orth_spectrum spectrum = {0};
+    make_sae(1, 2, 70000, &grid, &sae);
+    ck_agree(orth_frame_spectrum(&sae, &spectrum) == ORTH_ERR_ENVIRONMENT);
+    ck_agree(strstr(orth_error_text(), "more than ScaLAPACK") != NULL);
+    orth_error_clear();
+    end(&grid, &sae, &spectrum);
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *suite = suite_create("spectrum");
@@ -192,6 +207,7 @@ static Suite *make(void)
     tcase_add_test(tests, moments);
     tcase_add_test(tests, deficient);
     tcase_add_test(tests, not_finite);
+    tcase_add_test(tests, too_large);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_outcome(orth_report_history(run_dir, model), ORTH_OK);
     fuzz_check(json_array_size(json_object_get(model, "history")) <= 200);
     json_object_set_new(document, "model", model);
-    json_object_set_new(document, "text", orth_report_string(text));
+    json_object_set_new(document, "text", orth_json_text(text));
     fuzz_check(json_is_string(json_object_get(document, "text")));
     check_page(document);
     json_decref(document);

@@ -9,7 +9,8 @@
 /**
  * Write what another tool saved (foreign/sae_folder.h), or any other model, as a checkpoint without
  * optimizer state: its configuration names the folder as init.file. `file` is replaced when it is
- * there. Collective over `comm`; agreed.
+ * there; ORTH_ERR_USAGE when it is what is read, ORTH_ERR_STORAGE when it cannot be made, before
+ * anything is read. Collective over `comm`; agreed.
  */
 orth_status orth_import(const char *folder, const char *const *overrides, int64_t n_override,
                         const char *file, MPI_Comm comm);

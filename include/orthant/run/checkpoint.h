@@ -62,6 +62,10 @@ orth_status orth_checkpoint_write_file(const char *path, const orth_sae *sae,
  */
 void orth_checkpoint_forgive(MPI_Comm comm, orth_status failed, const char *what);
 
+/** Whether an HDF5 file has the mark of a checkpoint. ORTH_ERR_DATA when it cannot be opened as
+ * HDF5. Collective over `comm`; agreed. */
+orth_status orth_checkpoint_recognise(const char *path, MPI_Comm comm, bool *out);
+
 /** Read what a checkpoint holds besides its arrays. Collective over `comm`; agreed.
  * ORTH_ERR_USAGE when there is no such file; ORTH_ERR_CORRUPT names what is wrong (not a
  * checkpoint, truncated, newer format with both versions, checksum of the configuration). Free with

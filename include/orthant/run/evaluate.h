@@ -24,12 +24,13 @@ typedef struct orth_evaluation {
 } orth_evaluation;
 
 typedef struct orth_evaluation_options {
-    int64_t batch;             ///< consecutive rows of a batch; the last has what is left
-    bool skip;                 ///< rows with NaN or Inf get weight zero; else they are an error
-    bool eps;                  ///< measure the dictionary's geometry (n^2 d / 2 multiplications)
-    orth_latents *latents;     ///< told of every batch, and finished; NULL: none
-    orth_workspace *workspace; ///< to be used, made for `batch` at least; NULL: an own one
-    orth_phase_timer *timer;   ///< NULL: none
+    int64_t batch; ///< consecutive rows of a batch; the last has what is left
+    bool skip;     ///< rows with NaN or Inf get weight zero; else they are an error
+    bool eps;      ///< measure the dictionary's geometry (n^2 d / 2 multiplications)
+    const orth_geometry *geometry; ///< with `eps`: what was measured before; NULL: measured now
+    orth_latents *latents;         ///< told of every batch, and finished; NULL: none
+    orth_workspace *workspace;     ///< to be used, made for `batch` at least; NULL: an own one
+    orth_phase_timer *timer;       ///< NULL: none
 } orth_evaluation_options;
 
 /**

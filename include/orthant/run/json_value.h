@@ -13,10 +13,15 @@ struct json_t;
 struct json_t *orth_json_number(double value);
 struct json_t *orth_json_numbers(const double *values, int64_t count);
 
+/** Text that may hold anything, as paths do: what is not UTF-8 becomes U+FFFD. NULL gives null. */
+struct json_t *orth_json_text(const char *text);
+
 /** {"edges": [bins + 1], "counts": [bins]} */
 struct json_t *orth_json_histogram(const orth_histogram *histogram);
 
+/* Of a NULL object nothing is set. */
 void orth_json_set_number(struct json_t *object, const char *name, double value);
 void orth_json_set_integer(struct json_t *object, const char *name, int64_t value);
+void orth_json_set_text(struct json_t *object, const char *name, const char *text);
 
 #endif
