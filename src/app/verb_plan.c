@@ -19,7 +19,7 @@ static const orth_option options[] = {
      "topafa: share of the latents that a token selects; default: 0.18 for time, 0.5 for memory"},
     {"memory", ORTH_OPTION_TEXT, "GIB", NULL, "memory of a node; default: this machine's"},
     {"d-model", ORTH_OPTION_TEXT, "N", NULL, "values of a token, for data that is not there yet"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures, in bytes and seconds"},
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes all figures, in bytes and seconds"},
     {NULL, ORTH_OPTION_FLAG, NULL, NULL, NULL},
 };
 
