@@ -1,7 +1,6 @@
 #include "output.h"
 
 #include <orthant/base/path.h>
-#include <orthant/foreign/sae_folder.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
@@ -75,12 +74,13 @@ static bool belongs_to_run(const char *path)
 
 /* ---- what the command line names ---- */
 
-/* Rank 0 is alone here; a folder that cannot be told is none. */
-static bool is_exported(const char *folder)
+/* Whether a folder that is named, or that a file is named of, is one for another tool. */
+static bool is_exported(const char *folder, bool named)
 {
-    bool found = false;
-    if (orth_sae_folder_recognise(folder, MPI_COMM_SELF, &found) != ORTH_OK)
-        orth_error_clear();
+    static const char *const marks[] = {"cfg.json", "ae.pt", "autoencoder.pt", "params.npz"};
+    bool found = has(folder, "orthant.json");
+    for (size_t i = 0; named && i < sizeof marks / sizeof *marks; i++)
+        found = found || has(folder, marks[i]);
     return found;
 }
 
@@ -98,8 +98,9 @@ static orth_status compare_path(const target *t, const char *path)
 {
     if (orth_same_file(t->path, path))
         return refuse(t->option, t->path, "that this command reads");
-    char *folder = is_folder(path) ? strdup(path) : folder_of(path);
-    bool lost = folder && holds(folder, t) && is_exported(folder);
+    bool named = is_folder(path);
+    char *folder = named ? strdup(path) : folder_of(path);
+    bool lost = folder && holds(folder, t) && is_exported(folder, named);
     free(folder);
     return lost ? refuse(t->option, t->path, "of the folder that this command reads") : ORTH_OK;
 }

@@ -74,6 +74,8 @@ static orth_status make_and_tell(const orth_call *call, orth_config *config, ort
     if (status == ORTH_OK)
         status = orth_config_load(orth_call_argument(call, 0), overrides, n_override, config);
     if (status == ORTH_OK)
+        status = orth_config_check_init(config);
+    if (status == ORTH_OK)
         status = orth_plan_make(config, &how, &plan);
     status = orth_agree(world, status);
     if (status == ORTH_OK)

@@ -125,9 +125,12 @@ class Outputs(unittest.TestCase):
                     os.path.join(self.run_dir, "metrics.jsonl"), 3)
 
     def test_results_are_replaced(self):
-        for result in (os.path.join(self.run_dir, "spectrum.json"), self.path("result.json")):
+        """In a run directory, and beside activations, a configuration and an exported folder."""
+        for words, result in ((["spectrum", self.run_dir], os.path.join(self.run_dir, "s.json")),
+                              (["info", self.data], self.path("result.json")),
+                              (["info", self.exported], self.path("config.json"))):
             for _ in range(2):
-                done = cli.run(["spectrum", self.run_dir, "--json", result])
+                done = cli.run([*words, "--json", result])
                 self.assertEqual(done.returncode, 0, done.stderr)
             os.remove(result)
 
