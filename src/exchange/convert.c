@@ -101,6 +101,31 @@ static void choose_attributes(job *j)
         orth_log_warning("convert: /vocab and /documents of several files are left out");
 }
 
+/* Name what the format has no place for. */
+static void warn_left_out(const job *j)
+{
+    bool named = j->output.hdf5 || j->output.format == ORTH_FORMAT_SAFETENSORS ||
+                 j->output.format == ORTH_FORMAT_TORCH;
+    bool attributes = false;
+    for (int i = 0; i < CONVERT_ATTRIBUTES; i++)
+        attributes = attributes || j->output.attributes[i][0];
+    const struct {
+        const char *name;
+        bool lost;
+    } parts[] = {{"documents", j->input.has_documents && !j->output.hdf5},
+                 {"vocab", j->input.has_vocab && !j->output.hdf5},
+                 {"tokens", j->input.has_tokens && !named},
+                 {"attributes", attributes && !named}};
+    char text[64] = "";
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].lost)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", text[0] ? ", " : "",
+                     parts[i].name);
+    if (text[0])
+        orth_log_warning("convert: %s: this format has no place for %s, which HDF5 has",
+                         j->options->out, text);
+}
+
 static orth_status check_not_input(const orth_convert_options *options)
 {
     for (int64_t i = 0; i < options->n_input; i++)
@@ -133,6 +158,7 @@ static orth_status prepare(job *j)
         status = allocate(j);
     ORTH_TRY(orth_agree(j->comm, status));
     choose_attributes(j);
+    warn_left_out(j);
     return convert_output_open(&j->output, j->block * j->input.width);
 }
 

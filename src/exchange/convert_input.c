@@ -78,6 +78,13 @@ static orth_status find_activations(const convert_input *input, const orth_tenso
         *out = entry;
         return ORTH_OK;
     }
+    entry = orth_tensor_file_count(file) == 1 ? orth_tensor_file_entry(file, 0) : NULL;
+    if (!wanted && entry && entry->kind == ORTH_ENTRY_TENSOR && !is_float(entry->type))
+        return orth_fail(ORTH_ERR_DATA,
+                         "%.1000s: its numbers are of type %s; activations are float16, bfloat16, "
+                         "float32 or float64: save them as one of these",
+                         orth_tensor_file_path(file), orth_tensor_type_name(entry->type));
+    entry = wanted ? orth_tensor_file_find(file, wanted) : NULL;
     list_tensors(file, names, sizeof names);
     if (wanted)
         return orth_fail(ORTH_ERR_DATA,
@@ -187,6 +194,11 @@ static orth_status look_raw(const convert_input *input, const char *path, MPI_Co
                           : orth_fail(ORTH_ERR_USAGE, "--raw: the width of the rows is not known; "
                                                       "give --d-model");
     }
+    if (ends_with(path, ".raw"))
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%.1000s: raw floats tell neither their type nor their width; give --raw "
+                         "TYPE --d-model N",
+                         path);
     if (!ends_with(path, ".memmap"))
         return ORTH_OK;
     int rank;
@@ -297,12 +309,24 @@ static orth_status open_tokens(convert_input *input, convert_piece *piece)
     return ORTH_OK;
 }
 
+/* Whether there are texts beside the tokens, which not every format holds. */
+static orth_status note_text(convert_input *input, convert_piece *piece)
+{
+    bool there = false;
+    ORTH_TRY(orth_h5_exists(piece->h5, "documents", &there));
+    input->has_documents = input->has_documents || there;
+    ORTH_TRY(orth_h5_exists(piece->h5, "vocab", &there));
+    input->has_vocab = input->has_vocab || there;
+    return ORTH_OK;
+}
+
 static orth_status open_h5(convert_input *input, MPI_Comm comm, convert_piece *piece)
 {
     ORTH_TRY(orth_h5_open(piece->path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_DATA, comm, &piece->h5));
     ORTH_TRY(orth_h5_dataset_open(piece->h5, input->options->dataset, &piece->set));
     ORTH_TRY(orth_agree(comm, describe_h5(input, piece)));
     ORTH_TRY(open_tokens(input, piece));
+    ORTH_TRY(note_text(input, piece));
     if (piece == input->pieces)
         ORTH_TRY(note_attributes(piece->h5, input->attributes));
     if (piece->type == ORTH_TENSOR_F64)

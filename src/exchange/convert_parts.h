@@ -35,6 +35,7 @@ typedef struct convert_input {
     orth_tensor_type type; ///< one that holds the values of all pieces
     bool hdf5;
     bool has_tokens;
+    bool has_documents, has_vocab;   ///< in one of the HDF5 files
     char *tensor_name, *tokens_name; ///< in tensor files; owned (free)
     orth_dataset *dataset;           ///< of HDF5
     convert_attributes attributes;   ///< of the first file

@@ -179,7 +179,11 @@ class Convert(support.Case):
         self.assertIn("/vocab and /documents of several files are left out", result.warnings[0])
         self.convert("in.h5", "--out", "out.h5", "--rows", "5:")
         self.assertEqual(sorted(self.read_h5()[0]), ["activations", "tokens", "vocab"])
-        self.convert("in.h5", "--out", "out.safetensors", "--rows", "5:")
+        result = self.convert("in.h5", "--out", "out.npy", ranks=3)
+        self.assertEqual("".join(result.warnings).count("no place for"), 1, result.warnings)
+        self.assertIn("no place for documents, vocab, tokens, attributes", result.warnings[-1])
+        result = self.convert("in.h5", "--out", "out.safetensors", "--rows", "5:")
+        self.assertIn("no place for documents, vocab, which", result.warnings[0])
         self.convert("out.safetensors", "--out", "out.h5")
         found, attributes = self.read_h5()
         self.assertEqual(sorted(found), ["activations", "tokens"])
@@ -270,6 +274,7 @@ class Convert(support.Case):
         with open(self.path("x.arrow"), "wb") as file:
             file.write(b"ARROW1\0\0" + bytes(100))
         os.mkdir(self.path("folder"))
+        self.x.tofile(self.path("x.raw"))
         for name, width in (("wide", 2 ** 62), ("wider", 2 ** 61 + 1)):
             self.x.tofile(self.path(name + ".memmap"))
             with open(self.path(name + ".meta"), "w") as file:
@@ -292,7 +297,8 @@ class Convert(support.Case):
             (3, ["cut.npy", "ask for"], "cut.npy", *h5),
             (3, ["cut.npz", "cut off"], "cut.npz", *h5),
             (3, ["narrow.npy", "24"], "x.npy", "narrow.npy", *h5),
-            (3, ["whole.npy", "I64"], "whole.npy", *h5),
+            (3, ["whole.npy", "numbers are of type I64", "float32"], "whole.npy", *h5),
+            (2, ["x.raw", "--raw TYPE --d-model N"], "x.raw", *h5),
             (3, ["line.npy", "[24] F32"], "line.npy", *h5),
             (3, ["empty.npy", "no rows"], "empty.npy", *h5),
             (3, ["no tensor 'y'"], "x.npz", "--tensor", "y", *h5),
