@@ -160,7 +160,7 @@ static orth_status choose_points(session *s)
 
 static void warn(const session *s)
 {
-    int64_t differing = 0;
+    int64_t differing = 0, selections = 0;
     for (int64_t i = 0; i < s->runs.count; i++)
         if (s->left_out[i])
             orth_log_warning("%s is left out: %s", s->runs.items[i].path, s->left_out[i]);
@@ -168,11 +168,15 @@ static void warn(const session *s)
         const orth_run_figures *run = &s->runs.items[s->run_of[i]];
         const orth_run_figures *first = &s->runs.items[s->run_of[0]];
         differing += run->tokens != first->tokens;
+        selections += run->selection != first->selection;
         if (s->held_out && run->eval_step != run->step)
             orth_log_warning("%s: the newest evaluation is of step %" PRId64
                              ", the run made %" PRId64,
                              run->path, run->eval_step, run->step);
     }
+    if (selections > 0)
+        orth_log_warning("the runs select differently (model.selection); one law for all of them "
+                         "mixes two: fit them apart");
     if (differing > 0)
         orth_log_warning("the runs were trained on different numbers of tokens; the law takes them "
                          "as equal");
@@ -288,6 +292,9 @@ static orth_status tell(session *s, int rank, MPI_Comm world)
     if (rank == 0) {
         print_runs(s);
         print_law(s);
+        if (s->law.points <= s->law.parameters)
+            orth_log_warning("as many runs as coefficients: the law meets each of them, whatever "
+                             "they are, and nothing of it is tested; add runs");
         if (s->law.loose)
             orth_log_warning("these runs hardly determine the coefficients one by one: use the law "
                              "between them, and add runs of other n and k");

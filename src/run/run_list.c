@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,6 +57,23 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* Whether run directories lie two levels down. */
+static bool has_runs_below(const char *path)
+{
+    glob_t found;
+    char *pattern = NULL;
+    bool run = false;
+    if (orth_path_format(&pattern, "%s/*/*", path) != ORTH_OK)
+        return false;
+    if (glob(pattern, GLOB_ONLYDIR, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc && !run; i++)
+            run = is_run(found.gl_pathv[i]);
+        globfree(&found);
+    }
+    free(pattern);
+    return run;
+}
+
 static orth_status add_folder(orth_run_list *list, const char *path)
 {
     struct dirent **entries = NULL;
@@ -77,6 +95,9 @@ static orth_status add_folder(orth_run_list *list, const char *path)
         free(entries[i]);
     }
     free(entries);
+    if (status == ORTH_OK && found == 0 && has_runs_below(path))
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%s: holds no run directory but folders of them; name %s/*", path, path);
     if (status == ORTH_OK && found == 0)
         return orth_fail(
             ORTH_ERR_USAGE,

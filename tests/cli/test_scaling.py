@@ -176,6 +176,9 @@ class Scaling(Case):
         figures, _ = self.fit(*runs)
         self.assertEqual(sorted(run["k"] for run in figures["runs"]),
                          [10.5 + i for i in range(16)])
+        _, result = self.fit(*runs, self.write_run("topk", self.made[0]))
+        self.assertEqual([line for line in result.warnings if "select differently" in line],
+                         result.warnings[:1])
 
     def test_one_k(self):
         grid = self.write_grid()
@@ -196,6 +199,7 @@ class Scaling(Case):
         self.assertEqual((law["sigma"], figures["predictions"][0]["log_error"]), (None, None))
         self.assertLess(law["coefficients"]["gamma"], 0)
         self.assertEqual(result.stdout.count("+- unknown"), 5)
+        self.assertIn("as many runs as coefficients", result.warnings[0])
 
     def test_older_evaluation_and_other_lengths(self):
         grid = self.write_grid()
@@ -215,6 +219,7 @@ class Scaling(Case):
         for code, words, ranks, arguments in (
                 (2, "there is no such run", 3, [self.path("absent")]),
                 (2, "neither a run directory nor a folder", 1, [self.path("nothing")]),
+                (2, f"name {self.folder}/*", 2, [self.folder]),
                 (2, "none of fvu, mse, nmse, loss", 1, [grid, "--metric", "l0"]),
                 (2, "is not N,K", 2, [grid, "--predict", "12"]),
                 (2, "is not N,K", 1, [grid, "--predict", "12,-3"]),
