@@ -73,6 +73,58 @@ static orth_status show_activations(orth_h5_file *file, const char *dataset, boo
     return ORTH_OK;
 }
 
+/* What another HDF5 file of Orthant is, by its datasets: codes of `encode` or labels of `probe`. */
+typedef enum file_kind { FILE_ACTIVATIONS, FILE_CODES, FILE_LABELS } file_kind;
+
+static orth_status find_kind(orth_h5_file *file, const char *dataset, file_kind *out)
+{
+    bool there = false, start = false, latent = false, labels = false;
+    *out = FILE_ACTIVATIONS;
+    ORTH_TRY(orth_h5_exists(file, dataset, &there));
+    ORTH_TRY(orth_h5_exists(file, "indptr", &start));
+    ORTH_TRY(orth_h5_exists(file, "latent", &latent));
+    ORTH_TRY(orth_h5_exists(file, "labels", &labels));
+    if (!there && start && latent)
+        *out = FILE_CODES;
+    else if (!there && labels)
+        *out = FILE_LABELS;
+    return ORTH_OK;
+}
+
+/* A count of `name`'s rows or columns, less `less`. */
+static orth_status show_extent(orth_h5_file *file, const char *name, int axis, int64_t less,
+                               const char *label, bool speaks, json_t *json)
+{
+    orth_h5_dataset *data = NULL;
+    ORTH_TRY(orth_h5_dataset_open(file, name, &data));
+    const orth_h5_layout *layout = orth_h5_dataset_layout(data);
+    int64_t count = axis < layout->rank ? layout->extent[axis] - less : 1;
+    orth_info_line(speaks, label, "%lld", (long long)count);
+    json_object_set_new(json, label, json_integer(count));
+    orth_h5_dataset_close(data);
+    return ORTH_OK;
+}
+
+static orth_status show_other(orth_h5_file *file, file_kind kind, bool speaks, json_t *json)
+{
+    static const char *const attributes[] = {"n_latent", "d_model", "model"};
+    bool codes = kind == FILE_CODES;
+    orth_info_line(speaks, "file", "%s", orth_h5_path(file));
+    orth_info_line(speaks, "kind",
+                   codes ? "codes, as orthant encode writes them (CSR)"
+                         : "labels, as orthant probe reads them");
+    orth_json_set_text(json, "file", orth_h5_path(file));
+    json_object_set_new(json, "kind", json_string(codes ? "codes" : "labels"));
+    ORTH_TRY(show_extent(file, codes ? "indptr" : "labels", 0, codes, "rows", speaks, json));
+    if (codes)
+        ORTH_TRY(show_extent(file, "latent", 0, 0, "entries", speaks, json));
+    else
+        ORTH_TRY(show_extent(file, "labels", 1, 0, "tasks", speaks, json));
+    for (size_t i = 0; codes && i < sizeof attributes / sizeof *attributes; i++)
+        ORTH_TRY(show_attribute(file, attributes[i], speaks, json));
+    return ORTH_OK;
+}
+
 /* Reading every row checks whatever checksums the file's own filters keep. */
 static orth_status read_activations(const char *path, const char *dataset, bool stats, bool verify,
                                     MPI_Comm world, bool speaks, json_t *json)
@@ -100,10 +152,18 @@ orth_status orth_info_activations(const char *path, const char *dataset, bool st
                                   MPI_Comm world, bool speaks, json_t *json)
 {
     orth_h5_file *file = NULL;
+    file_kind kind = FILE_ACTIVATIONS;
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_DATA, world, &file));
-    orth_status status = show_activations(file, dataset, speaks, json);
+    orth_status status = find_kind(file, dataset, &kind);
+    if (status == ORTH_OK)
+        status = kind == FILE_ACTIVATIONS ? show_activations(file, dataset, speaks, json)
+                                          : show_other(file, kind, speaks, json);
     orth_h5_close(file);
     ORTH_TRY(orth_agree(world, status));
+    if ((stats || verify) && kind != FILE_ACTIVATIONS)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%s: --stats and --verify are of activations and models; leave them out",
+                         path);
     if (stats || verify)
         return read_activations(path, dataset, stats, verify, world, speaks, json);
     return ORTH_OK;

@@ -76,6 +76,11 @@ static orth_status show_kind(const orth_call *call, MPI_Comm world, bool speaks,
         ORTH_TRY(orth_sae_folder_recognise(path, world, &foreign));
     if (foreign)
         return orth_info_folder(path, verify, world, speaks, json);
+    if (kind == PATH_FOLDER)
+        return orth_fail(ORTH_ERR_DATA,
+                         "%s: is a folder, with neither checkpoints nor an autoencoder of a known "
+                         "tool; name a run directory, such a tool's folder or a file",
+                         path);
     bool checkpoint = kind == PATH_FILE && named_as_checkpoint(path), tensors = false;
     if (!checkpoint && kind == PATH_FILE)
         ORTH_TRY(orth_tensor_file_recognise(path, world, &tensors));

@@ -135,7 +135,7 @@ static orth_status tell_loss(session *s, bool together, const orth_quality *exac
     else
         fprintf(s->out,
                 "figures on the same tokens, which flatter the thresholds: on held-out ones "
-                "the export will do worse; --judge measures that\n");
+                "expect worse; --judge measures that\n");
     fprintf(s->out, "%-10s %14s %14s\n", "", "exact", "exported");
     fprintf(s->out, "%-10s %14.6g %14.6g\n", "l0", exact->l0, exported->l0);
     fprintf(s->out, "%-10s %14.6g %14.6g\n", "mse", exact->mse, exported->mse);

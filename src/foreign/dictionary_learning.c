@@ -125,7 +125,8 @@ static orth_status check(const orth_sae *sae, bool *calibrate)
     *calibrate = sae->recipe.selection == ORTH_SELECT_TOPAFA ||
                  sae->recipe.selection == ORTH_SELECT_BATCHTOPK;
     if (sae->recipe.input != ORTH_INPUT_NONE && sae->recipe.input != ORTH_INPUT_SCALE)
-        return sae_cannot_normalise("dictionary_learning", sae, "does not normalise its input");
+        return sae_cannot_normalise("dictionary_learning", sae, "does not normalise its input",
+                                    "none or scale");
     return ORTH_OK;
 }
 

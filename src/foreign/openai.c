@@ -59,7 +59,8 @@ static orth_status check(const orth_sae *sae, bool *calibrate)
     if (sae->recipe.selection != ORTH_SELECT_TOPK)
         return sae_cannot_select("openai", sae, "knows topk alone");
     if (sae->recipe.input != ORTH_INPUT_LAYERNORM)
-        return sae_cannot_normalise("openai", sae, "always normalises as layernorm does");
+        return sae_cannot_normalise("openai", sae, "always normalises as layernorm does",
+                                    "layernorm");
     return ORTH_OK;
 }
 

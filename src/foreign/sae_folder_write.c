@@ -64,6 +64,13 @@ static orth_status make_partial(const char *partial)
 {
     remove_partial(partial);
     bool failed = orth_fault_fails("export.folder") || mkdir(partial, 0777) != 0;
+    int reason = errno;
+    const char *slash = strrchr(partial, '/');
+    if (failed && reason == ENOENT && slash)
+        return orth_fail(ORTH_ERR_STORAGE,
+                         "--out: cannot make the folder: %.*s is not there; make it first",
+                         (int)(slash - partial), partial);
+    errno = reason;
     return failed ? refuse(partial, "make the folder") : ORTH_OK;
 }
 

@@ -160,6 +160,7 @@ orth_status sae_add_text(sae_target *target, const char *name, const char *text)
 
 /** An error: the tool cannot express the selection, or the input normalisation. */
 orth_status sae_cannot_select(const char *tool, const orth_sae *sae, const char *what);
-orth_status sae_cannot_normalise(const char *tool, const orth_sae *sae, const char *what);
+orth_status sae_cannot_normalise(const char *tool, const orth_sae *sae, const char *what,
+                                 const char *known);
 
 #endif

@@ -84,10 +84,12 @@ orth_status sae_cannot_select(const char *tool, const orth_sae *sae, const char 
                      tool, orth_selection_names[sae->recipe.selection], what);
 }
 
-orth_status sae_cannot_normalise(const char *tool, const orth_sae *sae, const char *what)
+orth_status sae_cannot_normalise(const char *tool, const orth_sae *sae, const char *what,
+                                 const char *known)
 {
+    bool elsewhere = sae->recipe.input != ORTH_INPUT_UNIT;
     return orth_fail(ORTH_ERR_USAGE,
-                     "--format %s: input.norm is %s, and this tool %s; export to another tool, or "
-                     "train with an input.norm that it has",
-                     tool, orth_input_names[sae->recipe.input], what);
+                     "--format %s: input.norm is %s, and this tool %s; %strain with input.norm %s",
+                     tool, orth_input_names[sae->recipe.input], what,
+                     elsewhere ? "export to saelens, or " : "", known);
 }

@@ -131,7 +131,8 @@ static orth_status check(const orth_sae *sae, bool *calibrate)
     *calibrate = sae->recipe.selection == ORTH_SELECT_TOPAFA ||
                  sae->recipe.selection == ORTH_SELECT_BATCHTOPK;
     if (sae->recipe.input == ORTH_INPUT_UNIT)
-        return sae_cannot_normalise("saelens", sae, "has layernorm and constant factors alone");
+        return sae_cannot_normalise("saelens", sae, "has layernorm and constant factors alone",
+                                    "none, layernorm or scale");
     return ORTH_OK;
 }
 

@@ -56,7 +56,8 @@ static orth_status check(const orth_sae *sae, bool *calibrate)
     if (sae->recipe.selection != ORTH_SELECT_TOPK)
         return sae_cannot_select("sparsify", sae, "knows topk alone");
     if (sae->recipe.input != ORTH_INPUT_NONE && sae->recipe.input != ORTH_INPUT_SCALE)
-        return sae_cannot_normalise("sparsify", sae, "does not normalise its input");
+        return sae_cannot_normalise("sparsify", sae, "does not normalise its input",
+                                    "none or scale");
     return ORTH_OK;
 }
 

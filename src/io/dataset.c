@@ -48,7 +48,7 @@ static orth_status expand(const char *pattern, path_list *list)
     glob_t found;
     int result = glob(pattern, 0, stop_if_forbidden, &found);
     if (result == GLOB_NOMATCH)
-        return orth_fail(ORTH_ERR_DATA, "%s: no file matches; check data.files", pattern);
+        return orth_fail(ORTH_ERR_DATA, "%s: no file matches; check the pattern", pattern);
     if (result != 0)
         return orth_fail(ORTH_ERR_DATA,
                          "%s: cannot be expanded: a folder is not readable; check "

@@ -22,6 +22,18 @@ static bool is_folder(const char *folder, const char *name)
     return found;
 }
 
+/* Whether a file means nothing without the others of its folder. */
+static bool is_part(const char *path)
+{
+    static const char *const names[] = {"sae_weights.safetensors", "sae.safetensors", "cfg.json",
+                                        "config.json", "orthant.json"};
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    bool found = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        found = found || strcmp(name, names[i]) == 0;
+    return found;
+}
+
 static orth_status look(const char *model, bool foreign, model_kind *out)
 {
     struct stat info;
@@ -31,6 +43,9 @@ static orth_status look(const char *model, bool foreign, model_kind *out)
             "%s: %s; give a checkpoint file, a run directory or another tool's folder", model,
             errno == ENOENT || errno == ENOTDIR ? "there is no such model" : strerror(errno));
     *out = S_ISDIR(info.st_mode) ? MODEL_RUN : MODEL_FILE;
+    if (*out == MODEL_FILE && !foreign && is_part(model))
+        return orth_fail(ORTH_ERR_USAGE, "%s: is a file of an exported folder; name the folder",
+                         model);
     if (*out == MODEL_RUN && is_folder(model, "checkpoints"))
         return ORTH_OK;
     if (foreign)

@@ -71,7 +71,7 @@ class Faults(Data):
         self.refused([empty], empty, "empty")
         self.refused([folder], folder, "folder")
         self.refused([text], text, "HDF5")
-        self.refused([self.path("no*.h5")], self.path("no*.h5"), "no file matches")
+        self.refused([self.path("no*.h5")], self.path("no*.h5"), "no file matches; check the pattern")
         # one of several, and the whole list is good but for it
         self.refused([self.good(), missing], missing)
 

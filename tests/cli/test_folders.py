@@ -238,7 +238,7 @@ class RoundTrips(Case):
 
     def test_what_a_tool_lacks(self):
         out = self.path("lacking")
-        for run, tool, words in (("layernorm", "sparsify", ["input.norm is layernorm"]),
+        for run, tool, words in (("layernorm", "sparsify", ["input.norm is layernorm", "none or scale"]),
                                  ("topk", "openai", ["input.norm is none"]),
                                  ("topafa", "sparsify", ["model.selection is topafa"]),
                                  ("batchtopk", "openai", ["model.selection is batchtopk"]),
@@ -253,7 +253,10 @@ class RoundTrips(Case):
         model = ("export", self.runs["topk"], "--format", "saelens", "--out")
         self.refuse(2, ["holds something already"], *model, folder)
         self.refuse(2, ["is there and no folder"], *model, cli.EVAL, ranks=(1,))
-        self.refuse(4, ["cannot make the folder"], *model, self.path("no", "such"))
+        self.refuse(4, ["cannot make the folder", "/no is not there; make it first"], *model,
+                    self.path("no", "such"))
+        self.refuse(2, ["name the folder"], "import",
+                    os.path.join(folder, "sae_weights.safetensors"), "--out", self.path("x.h5"))
         os.mkdir(self.path("empty"))
         os.mkdir(self.path("empty.partial"))  # of an export that was killed
         with open(self.path("empty.partial", "cfg.json"), "w"):

@@ -110,6 +110,28 @@ class Info(support.Case):
         self.assertIn("n_latent: 32", found["config"])
         self.assertEqual(said["step"], ["3"])
 
+    def test_codes_and_labels(self):
+        """Other HDF5 files that Orthant knows are named, not taken for activations."""
+        with h5py.File(self.path("codes.h5"), "w") as file:
+            file["indptr"], file["latent"] = np.array([0, 1, 3]), np.array([4, 0, 2], "i4")
+            file["value"] = np.ones(3, "f4")
+            file.attrs["n_latent"], file.attrs["model"] = 8, "run"
+        with h5py.File(self.path("labels.h5"), "w") as file:
+            file["labels"] = np.zeros((7, 3), "i1")
+        said, found = self.info("codes.h5", ranks=3)
+        self.assertIn("codes", said["kind"][0])
+        self.assertEqual([found[key] for key in ("kind", "rows", "entries", "n_latent", "model")],
+                         ["codes", 2, 3, 8, "run"])
+        said, found = self.info("labels.h5")
+        self.assertIn("labels", said["kind"][0])
+        self.assertEqual([found[key] for key in ("kind", "rows", "tasks")], ["labels", 7, 3])
+        for option in ("--stats", "--verify"):
+            self.check_failure(support.run(["info", "codes.h5", option], 2, cwd=self.folder), 2,
+                               "leave them out")
+        os.mkdir(self.path("empty"))
+        self.check_failure(support.run(["info", "empty"], 2, cwd=self.folder), 3,
+                           "neither checkpoints nor")
+
     def test_json_refused(self):
         support.write_activations(self.path("x.h5"), support.tokens(20, 4))
         result = support.run(["info", "x.h5", "--json", "no/x.json"], cwd=self.folder)
