@@ -13,23 +13,24 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static bool exists(const char *folder, const char *name, bool is_folder)
+static bool has_metrics(const char *folder)
 {
     char *path = NULL;
     struct stat info;
-    bool found = orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK &&
-                 stat(path, &info) == 0 && (!is_folder || S_ISDIR(info.st_mode));
+    bool found =
+        orth_path_format(&path, "%s/metrics.jsonl", folder) == ORTH_OK && stat(path, &info) == 0;
     free(path);
     return found;
 }
 
-/* Rank 0 looks, so that all go the same way. A run has a folder of checkpoints from its start. */
+/* Rank 0 looks, so that all go the same way. Of a run whose checkpoints are gone there are curves.
+ */
 static orth_status is_run_folder(const char *path, MPI_Comm world, bool *out)
 {
     int rank, found = 0;
     ORTH_MPI(MPI_Comm_rank(world, &rank));
     if (rank == 0)
-        found = exists(path, "checkpoints", true) || exists(path, "metrics.jsonl", false);
+        found = orth_run_dir_recognise(path) || has_metrics(path);
     ORTH_TRY(orth_broadcast(&found, 1, MPI_INT, 0, world));
     *out = found != 0;
     return ORTH_OK;

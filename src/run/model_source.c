@@ -12,16 +12,6 @@
 
 typedef enum model_kind { MODEL_FILE, MODEL_RUN, MODEL_FOLDER } model_kind;
 
-static bool is_folder(const char *folder, const char *name)
-{
-    char *path = NULL;
-    struct stat info;
-    bool found = orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK &&
-                 stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    free(path);
-    return found;
-}
-
 static orth_status look(const char *model, bool foreign, model_kind *out)
 {
     struct stat info;
@@ -31,7 +21,7 @@ static orth_status look(const char *model, bool foreign, model_kind *out)
             "%s: %s; give a checkpoint file, a run directory or another tool's folder", model,
             errno == ENOENT || errno == ENOTDIR ? "there is no such model" : strerror(errno));
     *out = S_ISDIR(info.st_mode) ? MODEL_RUN : MODEL_FILE;
-    if (*out == MODEL_RUN && is_folder(model, "checkpoints"))
+    if (*out == MODEL_RUN && orth_run_dir_recognise(model))
         return ORTH_OK;
     if (foreign)
         *out = MODEL_FOLDER;
