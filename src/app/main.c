@@ -1,6 +1,7 @@
 #include "blas_core.h"
 #include "launch.h"
 #include "options.h"
+#include "output.h"
 #include "threads.h"
 
 #include <orthant/base/fault.h>
@@ -90,6 +91,8 @@ static orth_status run_verb(int argc, char **argv, MPI_Comm world, bool speaks)
         orth_log_setup(speaks, orth_call_quiet(call));
         status = orth_launch_threads(world);
     }
+    if (status == ORTH_OK)
+        status = orth_output_guard(verb, call, world);
     if (status == ORTH_OK)
         status = verb->run(call, world);
     orth_call_free(call);

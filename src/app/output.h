@@ -1,9 +1,20 @@
 #ifndef ORTHANT_SRC_APP_OUTPUT_H
 #define ORTHANT_SRC_APP_OUTPUT_H
 
+#include <orthant/app/verb.h>
 #include <orthant/io/dataset.h>
 
 #include <mpi.h>
+
+/**
+ * That no file of a call's ORTH_OPTION_OUTPUT options is one that must not be lost: none that an
+ * argument or another option names (patterns included), no existing file of an exported folder
+ * named there, and no existing configuration, metrics, log, lock, count of restarts or checkpoint
+ * of a run directory, named or not. Other files may be replaced. Asked before a verb runs; what a
+ * verb reads besides, it asks about with orth_output_check. ORTH_ERR_USAGE names the option and the
+ * file. Rank 0 looks. Collective; agreed.
+ */
+orth_status orth_output_guard(const orth_verb *verb, const orth_call *call, MPI_Comm world);
 
 /**
  * That a file to be written is none of those that are read: neither the model nor an activation

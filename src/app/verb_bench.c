@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const orth_option options[] = {
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL,
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL,
      "write all figures to this file; orthant plan reads it"},
     {"quick", ORTH_OPTION_FLAG, NULL, NULL,
      "small sizes and few repetitions: seconds in place of minutes, and rough figures"},

@@ -18,7 +18,7 @@ static const orth_option options[] = {
      "activations on which both models are evaluated as `orthant eval` does it"},
     {"encoder", ORTH_OPTION_FLAG, NULL, NULL, "matches the rows of W_enc too, and not W_dec alone"},
     {"each", ORTH_OPTION_FLAG, NULL, NULL, "adds to --json the nearest latent of every single one"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures; the keys are below"},
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes all figures; the keys are below"},
     {"batch", ORTH_OPTION_TEXT, "N", NULL,
      "consecutive rows of a batch; default: each model's train.batch"},
     {0}};

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const orth_option options[] = {
-    {"out", ORTH_OPTION_TEXT, "FILE", NULL,
+    {"out", ORTH_OPTION_OUTPUT, "FILE", NULL,
      "The file to write: HDF5 as `train` reads it (.h5, .hdf5), .npy, .safetensors, .pt, raw "
      "floats "
      "(.raw, .bin)."},

@@ -13,7 +13,7 @@
 static const orth_option options[] = {
     {"data", ORTH_OPTION_LIST, "FILE...", NULL,
      "activation files or globs, one table in the listed order"},
-    {"out", ORTH_OPTION_TEXT, "C.h5", NULL,
+    {"out", ORTH_OPTION_OUTPUT, "C.h5", NULL,
      "the HDF5 file to write: indptr [rows + 1] int64, latent [nnz] int32 (int64 for very many "
      "latents), value [nnz] float32; attributes n_latent, d_model, model"},
     {"batch", ORTH_OPTION_TEXT, "N", NULL,

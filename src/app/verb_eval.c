@@ -21,7 +21,7 @@ enum { MODELS_MOST = 1000, EXAMPLES_MOST = 1000, NEIGHBOURS_MOST = 100, CONTEXT_
 static const orth_option options[] = {
     {"data", ORTH_OPTION_LIST, "FILE...", NULL,
      "activation files or globs, one table in the listed order; every row is evaluated once"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL,
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL,
      "writes all figures, histograms and the points of the ZF plot included; of several models "
      "{\"models\": [...]}"},
     {"batch", ORTH_OPTION_TEXT, "N", NULL,
@@ -29,7 +29,7 @@ static const orth_option options[] = {
      "train.batch; matters to batchtopk, which selects the k N largest of each batch"},
     {"skip-eps", ORTH_OPTION_FLAG, NULL, NULL,
      "leaves out eps, whose cost grows with the square of n_latent"},
-    {"latents", ORTH_OPTION_TEXT, "FILE", NULL,
+    {"latents", ORTH_OPTION_OUTPUT, "FILE", NULL,
      "writes, as JSON, of each latent how often and how strongly it fires, the tokens that excite "
      "it most, with their context as far as the files have /tokens, /documents and /vocab, and its "
      "nearest latents; in the same pass, for one model"},

@@ -13,6 +13,9 @@ static const orth_option options[] = {
     {"data", ORTH_OPTION_LIST, "FILE...", NULL,
      "activations to measure firing rates on, and thresholds where the tool lacks the selection "
      "(topafa, batchtopk); for the latter the run's data.eval_files or data.files by default"},
+    {"judge", ORTH_OPTION_LIST, "FILE...", NULL,
+     "other activations, on which the exact selection and the exported thresholds are compared; "
+     "default: those that the thresholds are measured on, which flatters the export"},
     {"batch", ORTH_OPTION_TEXT, "N", NULL,
      "consecutive rows of a batch; default: the model's train.batch"},
     {0}};
@@ -26,6 +29,7 @@ static orth_status run_export(const orth_call *call, MPI_Comm world)
                                .folder = orth_call_text(call, "out"),
                                .average = orth_call_flag(call, "ema")};
     how.files = orth_call_list(call, "data", &how.n_file);
+    how.judge = orth_call_list(call, "judge", &how.n_judge);
     if (!how.tool)
         return orth_fail(ORTH_ERR_USAGE, "export: --format is missing; give one of %s",
                          orth_sae_folder_tools());

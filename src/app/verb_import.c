@@ -2,7 +2,7 @@
 #include <orthant/exchange/import.h>
 
 static const orth_option options[] = {
-    {"out", ORTH_OPTION_TEXT, "FILE.h5", NULL, "the checkpoint to write"}, {0}};
+    {"out", ORTH_OPTION_OUTPUT, "FILE.h5", NULL, "the checkpoint to write"}, {0}};
 
 static orth_status run_import(const orth_call *call, MPI_Comm world)
 {

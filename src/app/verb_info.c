@@ -114,7 +114,7 @@ static const orth_option options[] = {
     {"stats", ORTH_OPTION_FLAG, NULL, NULL,
      "Read all activations: norms, mean, std, rows with NaN or Inf, outlier dimensions."},
     {"verify", ORTH_OPTION_FLAG, NULL, NULL, "Read all checksums; exit 5 when one fails."},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL,
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL,
      "Also write what is shown, with 17 digits, and with --stats mean and rms of each dimension."},
     {"dataset", ORTH_OPTION_TEXT, "NAME", "activations", "Dataset of an activation file."},
     {NULL, ORTH_OPTION_FLAG, NULL, NULL, NULL},

@@ -19,7 +19,7 @@ static const orth_option options[] = {
      "topafa: share of the latents that a token selects; default: 0.18 for time, 0.5 for memory"},
     {"memory", ORTH_OPTION_TEXT, "GIB", NULL, "memory of a node; default: this machine's"},
     {"d-model", ORTH_OPTION_TEXT, "N", NULL, "values of a token, for data that is not there yet"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures, in bytes and seconds"},
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes all figures, in bytes and seconds"},
     {NULL, ORTH_OPTION_FLAG, NULL, NULL, NULL},
 };
 
@@ -73,6 +73,8 @@ static orth_status make_and_tell(const orth_call *call, orth_config *config, ort
     orth_status status = read_options(call, &how);
     if (status == ORTH_OK)
         status = orth_config_load(orth_call_argument(call, 0), overrides, n_override, config);
+    if (status == ORTH_OK)
+        status = orth_config_check_init(config);
     if (status == ORTH_OK)
         status = orth_plan_make(config, &how, &plan);
     status = orth_agree(world, status);

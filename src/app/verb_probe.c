@@ -23,7 +23,7 @@ static const orth_option options[] = {
      "is not labelled; its attribute task_names may name the tasks"},
     {"dataset", ORTH_OPTION_TEXT, "NAME", "labels", "the dataset in the file of labels"},
     {"top", ORTH_OPTION_TEXT, "N", "10", "best latents to write for each task"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures"},
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes all figures"},
     {"l2", ORTH_OPTION_TEXT, "L", "1e-6",
      "the probe minimises mean cross-entropy + L/2 (w r)^2, r the latent's root mean square where "
      "it fires: a minimum where a threshold separates the classes"},

@@ -8,10 +8,10 @@
 #include <string.h>
 
 static const orth_option options[] = {
-    {"out", ORTH_OPTION_TEXT, "FILE", "report.html", "the page; it needs no other file"},
+    {"out", ORTH_OPTION_OUTPUT, "FILE", "report.html", "the page; it needs no other file"},
     {"data", ORTH_OPTION_LIST, "FILE...", NULL,
      "activation files or globs to evaluate on; default: each run's own data.eval_files"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes the data of the page alone"},
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes the data of the page alone"},
     {"plots", ORTH_OPTION_TEXT, "DIR", NULL,
      "writes static plots (SVG and PNG), and their data and gnuplot scripts, into this folder"},
     {"latents", ORTH_OPTION_TEXT, "N", "4096",

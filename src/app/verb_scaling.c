@@ -25,7 +25,7 @@ static const orth_option options[] = {
      "adds exp(zeta + eta log k), what no number of latents removes; asks for more runs"},
     {"predict", ORTH_OPTION_LIST, "N,K...", NULL,
      "prints the law's loss for so many latents and so many active ones, for example 65536,32"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL,
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL,
      "writes the runs, the coefficients with their covariance, residuals and predictions"},
     {0}};
 

@@ -27,7 +27,7 @@ static const orth_option options[] = {
     {"fit", ORTH_OPTION_LIST, "FILE...", NULL,
      "other activations to fit the principal components to, so that those they are tested on are "
      "held out as they are for the model; default: the same"},
-    {"json", ORTH_OPTION_TEXT, "FILE", NULL, "writes all figures; the keys are below"},
+    {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes all figures; the keys are below"},
     {"skip-pairs", ORTH_OPTION_FLAG, NULL, NULL,
      "leaves out what takes all pairs of latents (max, mean_abs, histogram), whose cost grows with "
      "the square of n_latent; means and mean squares stay"},

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 
 static const orth_option options[] = {
-    {"out", ORTH_OPTION_TEXT, "FILE", NULL, "HDF5 file to write; one that is there is replaced"},
+    {"out", ORTH_OPTION_OUTPUT, "FILE", NULL, "HDF5 file to write; one that is there is replaced"},
     {"tokens", ORTH_OPTION_TEXT, "N", "65536", "tokens to write"},
     {"d-model", ORTH_OPTION_TEXT, "N", "64", "values of a token"},
     {"latents", ORTH_OPTION_TEXT, "N", "256", "directions in the true dictionary"},

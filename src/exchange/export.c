@@ -5,6 +5,7 @@
 #include <orthant/exchange/calibrate.h>
 #include <orthant/par/agree.h>
 #include <orthant/run/evaluate.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <math.h>
@@ -19,6 +20,7 @@ typedef struct session {
     orth_grid grid;
     orth_sae sae;
     orth_dataset *dataset; ///< NULL: nothing is measured
+    orth_dataset *judge;   ///< NULL: the same is what thresholds are judged on
     orth_calibrate_options how;
     orth_firing firing;
     char *loss; ///< JSON
@@ -60,6 +62,11 @@ static orth_status open_data(session *s, bool calibrate)
     const orth_config *config = &s->source.config;
     const char *const *files = s->options->files;
     int64_t count = s->options->n_file;
+    if (s->options->n_judge > 0 && !calibrate)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "--judge: %s has %s: no threshold is measured that could be judged; leave "
+                         "the option out",
+                         s->options->tool, orth_selection_names[config->recipe.selection]);
     if (count == 0 && !calibrate)
         return ORTH_OK;
     if (count == 0) {
@@ -76,13 +83,25 @@ static orth_status open_data(session *s, bool calibrate)
                          "--data: %s has no %s: its thresholds must be measured, and the model "
                          "names no activations; give some",
                          s->options->tool, orth_selection_names[config->recipe.selection]);
-    return orth_dataset_open(files, count, config->data_dataset, s->comm, &s->dataset);
+    ORTH_TRY(orth_dataset_open(files, count, config->data_dataset, s->comm, &s->dataset));
+    if (s->options->n_judge == 0)
+        return ORTH_OK;
+    return orth_dataset_open(s->options->judge, s->options->n_judge, config->data_dataset, s->comm,
+                             &s->judge);
 }
 
 static orth_status evaluate(session *s, const orth_sae *sae, orth_evaluation *out)
 {
     const orth_evaluation_options how = {.batch = s->how.batch, .skip = s->how.skip};
-    return orth_evaluate(sae, s->dataset, &how, out);
+    return orth_evaluate(sae, s->judge ? s->judge : s->dataset, &how, out);
+}
+
+static json_t *names(const orth_dataset *dataset)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < orth_dataset_files(dataset); i++)
+        json_array_append_new(list, orth_json_text(orth_dataset_file(dataset, i)));
+    return list;
 }
 
 static json_t *figures(const orth_quality *q)
@@ -93,14 +112,15 @@ static json_t *figures(const orth_quality *q)
 static orth_status tell_loss(session *s, bool together, const orth_quality *exact,
                              const orth_quality *exported)
 {
-    json_t *object =
-        json_pack("{sssIsoso}", "method",
-                  together ? "one threshold, at which all latents together fire as often as by the "
-                             "exact selection"
-                           : "a threshold for each latent, at which it fires as often as by the "
-                             "exact selection",
-                  "tokens", (json_int_t)s->firing.tokens, "exact", figures(exact), "exported",
-                  figures(exported));
+    json_t *object = json_pack(
+        "{sssIsosIsososo}", "method",
+        together ? "one threshold, at which all latents together fire as often as by the "
+                   "exact selection"
+                 : "a threshold for each latent, at which it fires as often as by the "
+                   "exact selection",
+        "tokens", (json_int_t)s->firing.tokens, "files", names(s->dataset), "judge_tokens",
+        (json_int_t)exact->tokens, "judge_files", s->judge ? names(s->judge) : json_null(), "exact",
+        figures(exact), "exported", figures(exported));
     s->loss = object ? json_dumps(object, JSON_REAL_PRECISION(17)) : NULL;
     json_decref(object);
     if (!s->loss)
@@ -110,6 +130,12 @@ static orth_status tell_loss(session *s, bool together, const orth_quality *exac
     fprintf(s->out, "%s has no %s: exported with thresholds measured on %lld tokens (%s)\n",
             s->options->tool, orth_selection_names[s->sae.recipe.selection],
             (long long)s->firing.tokens, together ? "one for all latents" : "one for each latent");
+    if (s->judge)
+        fprintf(s->out, "figures on the %lld tokens of --judge:\n", (long long)exact->tokens);
+    else
+        fprintf(s->out,
+                "figures on the same tokens, which flatter the thresholds: on held-out ones "
+                "the export will do worse; --judge measures that\n");
     fprintf(s->out, "%-10s %14s %14s\n", "", "exact", "exported");
     fprintf(s->out, "%-10s %14.6g %14.6g\n", "l0", exact->l0, exported->l0);
     fprintf(s->out, "%-10s %14.6g %14.6g\n", "mse", exact->mse, exported->mse);
@@ -172,6 +198,7 @@ static void close_session(session *s)
 {
     free(s->loss);
     orth_firing_free(&s->firing);
+    orth_dataset_close(s->judge);
     orth_dataset_close(s->dataset);
     orth_sae_free(&s->sae);
     orth_grid_free(&s->grid);

@@ -84,7 +84,8 @@ orth_status orth_config_check(orth_config_loader *loader)
     ORTH_TRY(check_length(loader));
     ORTH_TRY(check_sizes(loader));
     if (config->recipe.init == ORTH_INIT_FILE && !config->init_file)
-        return orth_fail(ORTH_ERR_USAGE, "%s: init.scheme: file needs init.file; name the file",
+        return orth_fail(ORTH_ERR_USAGE,
+                         "%s: init.scheme: file needs init.file; name a file or folder",
                          place_of(loader, "init.scheme", NULL, place));
     if (config->eval_every && config->data_eval_files.count == 0)
         return orth_fail(ORTH_ERR_USAGE,
@@ -92,6 +93,15 @@ orth_status orth_config_check(orth_config_loader *loader)
                          "none",
                          place_of(loader, "eval.every", NULL, place));
     return ORTH_OK;
+}
+
+orth_status orth_config_check_init(const orth_config *config)
+{
+    if (!config->init_file || config->recipe.init == ORTH_INIT_FILE)
+        return ORTH_OK;
+    return orth_fail(ORTH_ERR_USAGE,
+                     "init.file: is given, but init.scheme is %s; set init.scheme: file",
+                     orth_init_names[config->recipe.init]);
 }
 
 orth_status orth_config_require_training(const orth_config *config, const char *name)
@@ -106,5 +116,5 @@ orth_status orth_config_require_training(const orth_config *config, const char *
                          "%.1000s: data.files is missing; give activation files in the file or by "
                          "--set data.files=FILE",
                          name);
-    return ORTH_OK;
+    return orth_config_check_init(config);
 }

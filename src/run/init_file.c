@@ -2,16 +2,19 @@
 
 #include <orthant/base/finite.h>
 #include <orthant/base/log.h>
+#include <orthant/base/path.h>
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
 #include <orthant/sae/init.h>
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 /* One array of the file: (rows, columns), of which this rank keeps rows [begin, end). */
 typedef struct wanted {
@@ -56,6 +59,14 @@ static orth_status read_array(orth_h5_file *file, const char *group, const wante
     return status;
 }
 
+static orth_status no_encoder(const orth_h5_file *file)
+{
+    return orth_fail(ORTH_ERR_CORRUPT,
+                     "%s: init.file has no dataset W_enc; name an HDF5 file with W_enc [n_latent, "
+                     "d_model], a checkpoint, a run folder or another tool's folder",
+                     orth_h5_path(file));
+}
+
 static orth_status read_arrays(orth_h5_file *file, orth_sae *sae, MPI_Comm world)
 {
     bool nested = false, found[4] = {false};
@@ -71,10 +82,7 @@ static orth_status read_arrays(orth_h5_file *file, orth_sae *sae, MPI_Comm world
         ORTH_TRY(
             orth_agree(world, read_array(file, nested ? "/model/" : "/", arrays + i, found + i)));
     if (!found[0])
-        return orth_fail(ORTH_ERR_CORRUPT,
-                         "%s: init.file has no dataset W_enc; give an HDF5 file with W_enc "
-                         "[n_latent, d_model] or a checkpoint",
-                         orth_h5_path(file));
+        return no_encoder(file);
     if (!found[1])
         orth_init_decoder(sae);
     if (!sae->recipe.b_enc)
@@ -82,11 +90,50 @@ static orth_status read_arrays(orth_h5_file *file, orth_sae *sae, MPI_Comm world
     return ORTH_OK;
 }
 
-static orth_status check_there(const char *path, int rank)
+/* What init.file names. */
+typedef enum init_kind { INIT_FILE, INIT_RUN, INIT_FOLDER } init_kind;
+
+static orth_status look(const char *path, bool foreign, int *kind)
 {
-    if (rank != 0 || access(path, F_OK) == 0)
+    struct stat info;
+    char *inner = NULL;
+    if (stat(path, &info) != 0)
+        return orth_fail(ORTH_ERR_USAGE, "init.file: %s: %s; check the path", path,
+                         strerror(errno));
+    *kind = foreign ? INIT_FOLDER : INIT_FILE;
+    if (!S_ISDIR(info.st_mode))
         return ORTH_OK;
-    return orth_fail(ORTH_ERR_USAGE, "init.file: %s: %s; check the path", path, strerror(errno));
+    ORTH_TRY(orth_path_format(&inner, "%s/checkpoints", path));
+    bool run = stat(inner, &info) == 0 && S_ISDIR(info.st_mode);
+    free(inner);
+    if (run)
+        *kind = INIT_RUN;
+    else if (!foreign)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "init.file: %s: a folder without checkpoints; name a run folder, a "
+                         "checkpoint, an HDF5 file with W_enc or another tool's folder",
+                         path);
+    return ORTH_OK;
+}
+
+/* The file or foreign folder that init.file stands for, to be freed. Rank 0 looks. */
+static orth_status find(const char *path, MPI_Comm world, bool *foreign, char **out)
+{
+    int rank, kind = INIT_FILE;
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    ORTH_TRY(orth_sae_folder_recognise(path, world, foreign));
+    ORTH_TRY(orth_agree(world, rank == 0 ? look(path, *foreign, &kind) : ORTH_OK));
+    ORTH_TRY(orth_broadcast(&kind, 1, MPI_INT, 0, world));
+    *foreign = kind == INIT_FOLDER;
+    if (kind != INIT_RUN)
+        return orth_agree(world, orth_path_format(out, "%s", path));
+    ORTH_TRY(orth_checkpoint_find(path, world, false, out));
+    if (!*out)
+        return orth_fail(ORTH_ERR_USAGE,
+                         "init.file: %s: this run has no checkpoint yet; wait for its first one, "
+                         "or name a checkpoint",
+                         path);
+    return ORTH_OK;
 }
 
 static orth_status check_finite(const char *path, const orth_sae *sae)
@@ -116,15 +163,11 @@ static orth_status init_from_folder(const char *path, orth_sae *sae)
     return ORTH_OK;
 }
 
-orth_status orth_init_file(const char *path, orth_sae *sae)
+static orth_status init_from_hdf5(const char *path, orth_sae *sae)
 {
     orth_h5_file *file = NULL;
-    bool checkpoint = false, foreign = false;
+    bool checkpoint = false;
     MPI_Comm world = sae->grid->world;
-    ORTH_TRY(orth_agree(world, check_there(path, sae->grid->rank)));
-    ORTH_TRY(orth_sae_folder_recognise(path, world, &foreign));
-    if (foreign)
-        return init_from_folder(path, sae);
     ORTH_TRY(orth_h5_open(path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_CORRUPT, world, &file));
     orth_status status = orth_h5_attribute_exists(file, "/", "format_version", &checkpoint);
     if (status == ORTH_OK)
@@ -135,4 +178,60 @@ orth_status orth_init_file(const char *path, orth_sae *sae)
     if (status == ORTH_OK && checkpoint)
         status = orth_checkpoint_verify(path, world);
     return status != ORTH_OK ? status : closed;
+}
+
+orth_status orth_init_file(const char *path, orth_sae *sae)
+{
+    bool foreign = false;
+    char *found = NULL;
+    ORTH_TRY(find(path, sae->grid->world, &foreign, &found));
+    if (strcmp(found, path) != 0)
+        orth_log_info("init.file: %s", found);
+    orth_status status = foreign ? init_from_folder(found, sae) : init_from_hdf5(found, sae);
+    free(found);
+    return status;
+}
+
+static orth_status check_folder(const char *path, int64_t n_latent, int64_t d_model, MPI_Comm world)
+{
+    orth_sae_folder *folder = NULL;
+    ORTH_TRY(orth_sae_folder_open(path, world, &folder));
+    const orth_sae_description *d = orth_sae_folder_description(folder);
+    orth_status status = ORTH_OK;
+    if (d->n_latent != n_latent || d->d_model != d_model)
+        status = orth_fail(ORTH_ERR_CORRUPT,
+                           "init.file: %s holds %lld latents of %lld values, the model needs %lld "
+                           "of %lld; check model.n_latent and data.files",
+                           path, (long long)d->n_latent, (long long)d->d_model, (long long)n_latent,
+                           (long long)d_model);
+    orth_sae_folder_close(folder);
+    return orth_agree(world, status);
+}
+
+static orth_status check_hdf5(const char *path, int64_t n_latent, int64_t d_model, MPI_Comm world)
+{
+    orth_h5_file *file = NULL;
+    bool nested = false, found = false;
+    /* Nothing of it is read: the range is empty. */
+    const wanted encoder = {"W_enc", 2, n_latent, d_model, {0, 0}, NULL};
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ_INDEPENDENT, ORTH_ERR_CORRUPT, world, &file));
+    orth_status status = orth_h5_exists(file, "/model", &nested);
+    if (status == ORTH_OK)
+        status = read_array(file, nested ? "/model/" : "/", &encoder, &found);
+    if (status == ORTH_OK && !found)
+        status = no_encoder(file);
+    orth_status closed = orth_h5_close(file);
+    return orth_agree(world, status != ORTH_OK ? status : closed);
+}
+
+orth_status orth_init_file_check(const char *path, int64_t n_latent, int64_t d_model,
+                                 MPI_Comm world)
+{
+    bool foreign = false;
+    char *found = NULL;
+    ORTH_TRY(find(path, world, &foreign, &found));
+    orth_status status = foreign ? check_folder(found, n_latent, d_model, world)
+                                 : check_hdf5(found, n_latent, d_model, world);
+    free(found);
+    return status;
 }

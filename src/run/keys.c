@@ -105,9 +105,9 @@ const orth_key orth_keys[] = {
      "Initial weights: gao (b_dec at the geometric median, encoder rescaled), kaiming (biases 0), "
      "or from init.file."},
     {"init.file", ORTH_KEY_STRING, FIELD(init_file), "none", "none", ANY, NULL, FREE,
-     "HDF5 file with W_enc [n_latent, d_model] and optionally W_dec, b_enc, b_dec; a checkpoint; "
-     "or "
-     "a folder of another tool, exported or published (see orthant import)."},
+     "With init.scheme: file: an HDF5 file with W_enc [n_latent, d_model] and optionally W_dec, "
+     "b_enc, b_dec; a checkpoint; a run folder (its newest checkpoint); or a folder of another "
+     "tool, exported or published (see orthant import)."},
 
     {"loss.kind", ORTH_KEY_CHOICE, FIELD(recipe.loss), "mse_scaled", NULL, ANY, orth_loss_names,
      BINDS,

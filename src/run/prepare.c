@@ -3,6 +3,7 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
+#include <orthant/base/path.h>
 #include <orthant/kern/library.h>
 #include <orthant/kern/table.h>
 #include <orthant/kern/threads.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 orth_status orth_trainer_check_sizes(const orth_recipe *recipe, int64_t d_model)
 {
@@ -75,6 +77,27 @@ static orth_status open_data(orth_trainer *t, const orth_config *config, MPI_Com
                          (long long)orth_dataset_width(t->eval_dataset),
                          (long long)orth_dataset_width(t->dataset));
     return ORTH_OK;
+}
+
+/* Before run.dir is made, for a start that has nothing to resume from: what the weights come from.
+ */
+static orth_status check_init_file(const orth_config *config, const orth_recipe *recipe,
+                                   const char *resume, int64_t d_model, MPI_Comm world)
+{
+    int rank, fresh = 0;
+    if (recipe->init != ORTH_INIT_FILE ||
+        (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0))
+        return ORTH_OK;
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    char *folder = NULL;
+    orth_status status =
+        rank == 0 ? orth_path_format(&folder, "%s/checkpoints", config->run_dir) : ORTH_OK;
+    fresh = folder && access(folder, F_OK) != 0;
+    free(folder);
+    ORTH_TRY(orth_agree(world, status));
+    ORTH_TRY(orth_broadcast(&fresh, 1, MPI_INT, 0, world));
+    return fresh ? orth_init_file_check(config->init_file, recipe->n_latent, d_model, world)
+                 : ORTH_OK;
 }
 
 /* Whether the ranks can be arranged as asked does not depend on the data, nor on these sizes. */
@@ -261,6 +284,7 @@ orth_status orth_trainer_prepare(const orth_config *config, const char *resume, 
     if (recipe.n_latent == 0)
         recipe.n_latent = 16 * orth_dataset_width(t->dataset);
     ORTH_TRY(orth_agree(world, orth_trainer_check_sizes(&recipe, orth_dataset_width(t->dataset))));
+    ORTH_TRY(check_init_file(config, &recipe, resume, orth_dataset_width(t->dataset), world));
     ORTH_TRY(create_grid(t, &recipe, world));
     ORTH_TRY(open_run_dir(t, world));
     ORTH_TRY(orth_trainer_create_model(t));

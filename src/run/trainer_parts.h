@@ -119,8 +119,14 @@ orth_status orth_trainer_roll_back(orth_trainer *trainer);
 /** Whether roll-backs leave out the batch that starts there. */
 bool orth_trainer_skips(const orth_trainer *trainer, orth_cursor batch);
 
+/** That `init.file` is there, is what orth_init_file reads and has the model's sizes. It is read
+ * again when the weights are. ORTH_ERR_USAGE, ORTH_ERR_CORRUPT. Collective; agreed. */
+orth_status orth_init_file_check(const char *path, int64_t n_latent, int64_t d_model,
+                                 MPI_Comm world);
+
 /** Fill W_enc and what else is there from `init.file`: an HDF5 file with W_enc [n,d] and, each
- * optional, W_dec, b_enc, b_dec, at its root or below /model. Collective; agreed. */
+ * optional, W_dec, b_enc, b_dec, at its root or below /model; of a run folder its newest checkpoint
+ * that verifies; or a folder of another tool. Collective; agreed. */
 orth_status orth_init_file(const char *path, orth_sae *sae);
 
 /** What wrote a checkpoint, for its attributes and for telling whether a resumed run is bit-exact.

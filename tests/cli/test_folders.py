@@ -184,6 +184,34 @@ class RoundTrips(Case):
         np.testing.assert_allclose(data["sparsity"], np.log10((exact > 0).mean(0) + 1e-10),
                                    atol=1e-6)
 
+    def test_thresholds_are_judged_elsewhere(self):
+        """--judge: thresholds of the data, figures of other tokens; told and recorded."""
+        other = self.path("judge.h5")
+        with h5py.File(cli.EVAL) as file, h5py.File(other, "w") as out:
+            out["activations"] = file["activations"][ROWS:2 * ROWS]
+        model = ("export", self.runs["topafa"], "--format", "saelens", "--batch", 500, "--data",
+                 self.data, "--out")
+        same, judged = self.path("unjudged"), self.path("judged")
+        self.assertIn("on the same tokens, which flatter", self.orthant(*model, same).stdout)
+        done = self.orthant(*model, judged, "--judge", other)
+        self.assertIn(f"figures on the {ROWS} tokens of --judge", done.stdout)
+        about = []
+        for folder in (same, judged):
+            with open(os.path.join(folder, "orthant.json")) as file:
+                about.append(json.load(file)["calibration"])
+            self.assertEqual(about[-1]["files"], [self.data])
+        self.assertEqual([a["judge_files"] for a in about], [None, [other]])
+        for name in ("sae_weights.safetensors", "sparsity.safetensors"):
+            with open(os.path.join(same, name), "rb") as a, open(os.path.join(judged, name),
+                                                                 "rb") as b:
+                self.assertEqual(a.read(), b.read(), name)
+        for name, model in (("exact", self.runs["topafa"]), ("exported", judged)):
+            figures = self.evaluate(model, other)
+            self.assertAlmostEqual(about[1][name]["mse"], figures["mse"],
+                                   delta=1e-9 * figures["mse"])
+        self.refuse(2, ["--judge", "no threshold"], "export", self.runs["topk"], "--format",
+                    "saelens", "--out", self.path("x"), "--judge", other, ranks=(1,))
+
     def test_top_afa_file(self):
         """The Python file beside the weights selects what Orthant selects."""
         folder = self.export("topafa", "saelens", "--data", self.data, "--batch", "500")
@@ -245,7 +273,7 @@ class RoundTrips(Case):
         folder, imported = self.export("topk", "sparsify"), self.path("base.h5")
         self.orthant("import", folder, "--out", imported)
         losses = []
-        for source in (folder, imported):
+        for source in (folder, imported, self.runs["topk"], cli.newest(self.runs["topk"])):
             run = self.path("tuned-" + os.path.basename(source))
             self.orthant("train", self.path("config.yaml"), "--quiet", "--set", "run.dir=" + run,
                          "run.steps=2", "input.norm=none", "init.scheme=file",
@@ -253,13 +281,37 @@ class RoundTrips(Case):
             with open(os.path.join(run, "metrics.jsonl")) as file:
                 losses.append([json.loads(line)["loss"] for line in file])
         self.assertEqual(losses[0], losses[1])
-        run = self.path("tuned-base.h5")
+        self.assertEqual(losses[2], losses[3])  # a run folder is its newest checkpoint
         self.refuse(5, ["no optimizer state", "init.file"], "train", self.path("config.yaml"),
                     "--resume", imported, "--set", "run.dir=" + self.path("other"), "run.steps=2",
                     "input.norm=none")
         self.refuse(2, ["jumprelu cannot be trained", "topk, topafa or batchtopk"], "train",
                     self.path("config.yaml"), "--set", "run.dir=" + self.path("other"),
                     "model.selection=jumprelu")
+
+    def test_init_file_that_cannot_be(self):
+        """Refused before run.dir is made."""
+        other, none = self.path("other"), self.path("none")
+        os.makedirs(os.path.join(none, "checkpoints"))
+        os.mkdir(self.path("hollow"))
+        text = self.path("text.txt")
+        with open(text, "w") as file:
+            file.write("no weights\n")
+        train = ("train", self.path("config.yaml"), "--set", "run.dir=" + other, "run.steps=2")
+        for code, words, source in (
+                (2, ["no checkpoint yet"], none), (2, ["No such file"], self.path("nowhere")),
+                (2, ["a folder without checkpoints", "run folder"], self.path("hollow")),
+                (5, ["text.txt"], text), (5, ["no dataset W_enc", "run folder"], cli.TRAIN)):
+            self.refuse(code, words, *train, "init.scheme=file", "init.file=" + source)
+            self.assertFalse(os.path.exists(other), source)
+        for source in (self.runs["topk"], self.export("topk", "sparsify")):
+            self.refuse(5, ["check model.n_latent"], *train, "init.scheme=file",
+                        "init.file=" + source, "model.n_latent=64")
+            self.assertFalse(os.path.exists(other), source)
+        said = ["init.file: is given, but init.scheme is kaiming; set init.scheme: file"]
+        self.refuse(2, said, *train, "init.file=" + self.runs["topk"])
+        self.refuse(2, said, "plan", self.path("config.yaml"), "--ranks", 2, "--set",
+                    "init.file=" + self.runs["topk"], ranks=(1,))
 
 
 class Readers(Case):

@@ -206,6 +206,14 @@ START_TEST(test_training_needs_folder_and_files)
     must_set("data.files=f", "run.dir=r", &c);
     ck_assert_int_eq(orth_config_require_training(&c, "x.yaml"), ORTH_OK);
     orth_config_free(&c);
+    must_set("init.file=f", NULL, &c);
+    ck_assert_int_eq(orth_config_check_init(&c), ORTH_ERR_USAGE);
+    ck_assert_ptr_nonnull(strstr(orth_error_text(), "but init.scheme is gao"));
+    orth_error_clear();
+    orth_config_free(&c);
+    must_set("init.file=f", "init.scheme=file", &c);
+    ck_assert_int_eq(orth_config_check_init(&c), ORTH_OK);
+    orth_config_free(&c);
 }
 END_TEST
 

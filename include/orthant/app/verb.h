@@ -15,9 +15,10 @@
  */
 
 typedef enum orth_option_kind {
-    ORTH_OPTION_FLAG, ///< takes no value
-    ORTH_OPTION_TEXT, ///< takes one value; given twice, the last one counts
-    ORTH_OPTION_LIST  ///< takes one or more values, up to the next option; repeats add to the list
+    ORTH_OPTION_FLAG,  ///< takes no value
+    ORTH_OPTION_TEXT,  ///< takes one value; given twice, the last one counts
+    ORTH_OPTION_LIST,  ///< takes one or more values, up to the next option; repeats add to the list
+    ORTH_OPTION_OUTPUT ///< a text that names a file to be written, which may be none of the inputs
 } orth_option_kind;
 
 /** One option. A verb's array of them ends with an entry whose name is NULL. */

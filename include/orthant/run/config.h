@@ -80,8 +80,13 @@ orth_status orth_config_each(const orth_config *config,
                              void (*take)(void *context, const char *key, const char *value),
                              void *context);
 
-/** That the keys which only training needs are there: run.dir and data.files. `name` stands for the
- * configuration in the error (ORTH_ERR_USAGE). Local. */
+/** That init.file is not given in vain, under another init.scheme: ORTH_ERR_USAGE. Asked where a
+ * run starts, not where a checkpoint's configuration is read. Local. */
+orth_status orth_config_check_init(const orth_config *config);
+
+/** That the keys which only training needs are there, run.dir and data.files, and
+ * orth_config_check_init. `name` stands for the configuration in the error (ORTH_ERR_USAGE). Local.
+ */
 orth_status orth_config_require_training(const orth_config *config, const char *name);
 
 /** That every rank of `comm` has loaded the same configuration: compares a hash of the resolved
