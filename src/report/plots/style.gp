@@ -9,7 +9,7 @@ png = sprintf("pngcairo size 1280,%d font 'Helvetica,24' linewidth 2", 2 * (410 
 set border 3 lc rgb '#56616f'
 set tics nomirror out scale 0.6
 set grid lc rgb '#d5dbe3' lt 1 lw 0.5
-set key bmargin left Left reverse vertical noenhanced samplen 3 width 1 offset 0,-0.6
+set key bmargin left Left reverse vertical noenhanced samplen 3 width 1 height 0.5
 set style fill transparent solid 0.2 noborder
 set style line 1 lc rgb '#0072b2' lw 1.75 pt 7 ps 1.3
 set style line 2 lc rgb '#c2410c' lw 1.75 pt 13 ps 1.6
