@@ -15,23 +15,18 @@ extern char **environ;
 
 /* gnuplot under way. */
 typedef struct gnuplot {
-    const char *folder, *page;
-    FILE *said; ///< what it wrote to stderr; NULL: that goes to ours
+    const char *folder;
+    char page[1024]; ///< that it was written, for the messages: who asked for it has it
+    FILE *said;      ///< what it wrote to stderr; NULL: that goes to ours
     pid_t child;
 } gnuplot;
-
-/* A job that asked for the page too has it. */
-static const char *written(const gnuplot *g)
-{
-    return g->page ? "; written is the page " : "";
-}
 
 static orth_status missing(const gnuplot *g, int error)
 {
     return orth_fail(ORTH_ERR_ENVIRONMENT,
                      "gnuplot: cannot be started: %s; install it (Debian: gnuplot-nox), then run "
-                     "'gnuplot *.gp' in %s, where scripts and data are%s%s",
-                     strerror(error), g->folder, written(g), g->page ? g->page : "");
+                     "'gnuplot *.gp' in %s, where scripts and data are%s",
+                     strerror(error), g->folder, g->page);
 }
 
 /* Warnings of a plot that was made are of no use: a curve of zeros has an empty range. */
@@ -60,8 +55,8 @@ static orth_status wait_for(const gnuplot *g)
         show_said(g->said);
     return orth_fail(ORTH_ERR_ENVIRONMENT,
                      "gnuplot: failed on the scripts in %s, see its message; it must have the "
-                     "terminals svg and pngcairo; run 'gnuplot *.gp' there%s%s",
-                     g->folder, written(g), g->page ? g->page : "");
+                     "terminals svg and pngcairo; run 'gnuplot *.gp' there%s",
+                     g->folder, g->page);
 }
 
 static int spawn(gnuplot *g, char **words)
@@ -94,7 +89,9 @@ static orth_status start(gnuplot *g, char **words)
 
 orth_status orth_gnuplot_run(const char *folder, char **words, const char *page)
 {
-    gnuplot g = {.folder = folder, .page = page, .said = tmpfile()};
+    gnuplot g = {.folder = folder, .said = tmpfile()};
+    if (page)
+        snprintf(g.page, sizeof g.page, "; the page %.900s was written", page);
     orth_status status = start(&g, words);
     if (status == ORTH_OK)
         status = wait_for(&g);

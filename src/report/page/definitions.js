@@ -20,11 +20,11 @@ const definitionList = [
   ['AFA', 'Approximate feature activation: mean over tokens of (|f| − |z|)², f the code without weights and bias.'],
   ['eLBO', 'Of a token with |f~| > 0: abs(|z|² − |f~|²) / ((n − 1) |f~|²), undefined when n = 1.'],
   ['Over- and under-activated', 'Tokens with |f~| > |z| and with |f~| < |z|.'],
-  ['Bounds of the ZF plot', '|f~| = |z| / √(1 ± eps (n − 1)). Were all products of two decoder rows at most eps, ' +
+  ['Bounds of the ZF plot', '|f~| = |z| / √(1 ± eps (n − 1)). Were all cosines of two decoder rows at most eps, ' +
     'then abs(|x̂|² − |f~|²) ≤ eps (n − 1) |f~|², and a token with x̂ = z would lie between them.'],
   ['eps', 'Products w_i · w_j of two different decoder rows as stored; cosines are those of the rows divided by ' +
-    'their lengths. The Welch bound √((n − d) / (d (n − 1))), or 0, is what no n unit vectors stay below with ' +
-    'their largest absolute cosine.'],
+    'their lengths. The Welch bound √((n − d) / (d (n − 1))), or 0: no n unit vectors have a smaller ' +
+    'largest absolute cosine.'],
   ['Bound of quasi-orthogonality', 'abs(|x̂|² − |f~|₂²) ≤ eps_max (|f~|₁² − |f~|₂²), eps_max the largest absolute ' +
     'cosine of two decoder rows, or of one and b_dec. It holds for x̂ whatever the model; a token counts as ' +
     'within it when |z|² in place of |x̂|² is, too: the residual does not spoil the link of |z| and |f~|.'],
