@@ -18,7 +18,7 @@ const definitionList = [
     'dead ones too. Dense: on more than 10 % of the tokens.'],
   ['Description length', 'L0 (7 + log2 n) bits a token: for each active latent its number and 7 bits of value.'],
   ['AFA', 'Approximate feature activation: mean over tokens of (|f| − |z|)², f the code without weights and bias.'],
-  ['eLBO', 'Of a token with |f~| > 0: abs(|z|² − |f~|²) / ((n − 1) |f~|²), undefined when n = 1.'],
+  ['eLBO', 'Of a token with |f~| > 0: abs(|z|² − |f~|²) / ((n − 1) |f~|²); no token has one when n = 1.'],
   ['Over- and under-activated', 'Tokens with |f~| > |z| and with |f~| < |z|.'],
   ['Bounds of the ZF plot', '|f~| = |z| / √(1 ± eps (n − 1)). Were all cosines of two decoder rows at most eps, ' +
     'then abs(|x̂|² − |f~|²) ≤ eps (n − 1) |f~|², and a token with x̂ = z would lie between them.'],
