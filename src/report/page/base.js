@@ -167,7 +167,7 @@ function table(caption, columns, rows, {heads = true, long = false, kind = '', m
   };
   return element('div', {class: `scroll ${long ? 'long' : ''} ${kind}`, tabindex: '0', role: 'region',
     'aria-label': caption},
-  element('table', {}, element('caption', {}, caption, more),
+  element('table', {}, element('caption', {}, element('span', {}, caption, more)),
     element('thead', {}, element('tr', {}, columns.map((column, i) =>
       element('th', {scope: 'col', class: numeric[i] ? 'number' : null}, column)))),
     element('tbody', {}, rows.map((row) => element('tr', {}, row.map(cell))))));
