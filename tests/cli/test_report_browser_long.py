@@ -366,8 +366,10 @@ class Page(unittest.TestCase):
         self.assertGreater(len(pictures), 20)
 
     def test_error_chooser(self):
-        canvas = self.figure("L0 against MSE").find_element(By.TAG_NAME, "canvas")
-        self.press(self.figure("L0 against MSE").find_element(By.TAG_NAME, "summary"))
+        figure = self.figure("L0 against MSE")
+        canvas = figure.find_element(By.TAG_NAME, "canvas")
+        self.press(figure.find_element(By.TAG_NAME, "summary"))
+        self.until(lambda: figure.find_elements(By.TAG_NAME, "td"), "a table")
         pictures = set()
         for value, name in (("fvu", "FVU"), ("nmse", "NMSE"), ("mse", "MSE")):
             Select(self.one("#frontier-error")).select_by_value(value)
@@ -382,6 +384,7 @@ class Page(unittest.TestCase):
         for model in self.models:
             figure = self.figure(f"|f~| / |z| of {model['name']}")
             self.press(figure.find_element(By.TAG_NAME, "summary"))
+            self.until(lambda f=figure: f.find_elements(By.TAG_NAME, "td"), "a table")
             zf = model["evaluation"]["zf"]
             ratios = np.divide(zf["f"], zf["z"])
             counts, edges = np.histogram(ratios, 40)
