@@ -165,22 +165,6 @@ static orth_status report_source(const orth_report_options *options, const char 
     return status;
 }
 
-/* What it is called on the page: the last part of its path. */
-static void set_name(const char *path, json_t *model)
-{
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/')
-        length--;
-    size_t begin = length;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    char *name = NULL;
-    if (orth_path_format(&name, "%.*s", (int)(length - begin), path + begin) == ORTH_OK)
-        orth_json_set_text(model, "name", *name ? name : path);
-    free(name);
-    orth_json_set_text(model, "path", path);
-}
-
 orth_status orth_report_model(const orth_report_options *options, int64_t index,
                               orth_report_tables *tables, MPI_Comm world, json_t *model)
 {
@@ -188,7 +172,7 @@ orth_status orth_report_model(const orth_report_options *options, int64_t index,
     char *path = NULL;
     bool is_run = false;
     orth_status status = ORTH_OK;
-    set_name(run, model);
+    orth_json_set_text(model, "path", run);
     ORTH_TRY(is_run_folder(run, world, &is_run));
     if (!is_run)
         return report_source(options, run, false, run, tables, world, model);
