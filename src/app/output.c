@@ -3,6 +3,7 @@
 #include <orthant/base/path.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/run_dir.h>
 
 #include <glob.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ static bool belongs_to_run(const char *path)
     static const char *const names[] = {"config.yaml", "metrics.jsonl", "orthant.log", "lock",
                                         "restarts.json"};
     char *folder = folder_of(path), *above = folder ? folder_of(folder) : NULL;
-    bool run = folder && (has(folder, "checkpoints") || has(folder, "metrics.jsonl")),
+    bool run = folder && (orth_run_dir_recognise(folder) || has(folder, "metrics.jsonl")),
          found = false;
     for (size_t i = 0; run && i < sizeof names / sizeof *names; i++)
         found = found || strcmp(name_of(path), names[i]) == 0;

@@ -213,6 +213,33 @@ static orth_status evaluate(const orth_call *call, MPI_Comm world)
     return status;
 }
 
+static void help(FILE *out)
+{
+    fprintf(
+        out,
+        "A MODEL is a run directory, a checkpoint or an exported folder. z is a token after input\n"
+        "normalisation, not centred; f its code; r the reconstruction less z; f~ the code times "
+        "the\n"
+        "lengths of the rows of W_dec, with |b_dec| as one more entry; n = n_latent.\n"
+        "\nKeys of --json (of several models: models [...]):\n"
+        "  tokens, skipped (rows with NaN or Inf), step, n_latent, d_model, selection, model\n"
+        "  mse       mean of r^2 over tokens and dimensions; nmse: mean of |r|^2 / |z|^2\n"
+        "  fvu       sum |r|^2 / sum |z - mean z|^2; explained_variance: 1 - fvu; cosine\n"
+        "  l0        {mean, p5, p50, p95, max, histogram} of the number of f_i > 0\n"
+        "  dead      latents that never fire, rare: on fewer than 1 token in 10^5 (dead ones "
+        "too),\n"
+        "            frequency: histogram of log10 of the share of tokens\n"
+        "  afa       mean of (|f| - |z|)^2\n"
+        "  elbo      {median, q25, q75, mean, undefined, histogram} of\n"
+        "            abs(|z|^2 - |f~|^2) / ((n - 1) |f~|^2)\n"
+        "  zf        {z, f}: |z| and |f~| of at most 20,000 tokens; over, under: tokens with |f~|\n"
+        "            above, below |z|; bounds: of eps (n - 1) in 0.25, 0.5, 1 the share within\n"
+        "  quasi_orthogonality  | |x_hat|^2 - |f~|^2 | against eps_max (|f~|_1^2 - |f~|^2):\n"
+        "            largest_ratio, violations; within, within_wide: shares of tokens whose z is\n"
+        "  eps       {max, mean, max_abs, mean_abs, welch} of the products of two rows of W_dec\n"
+        "  description_length   l0 (7 + log2 n) bits a token\n");
+}
+
 const orth_verb orth_verb_eval = {
     .name = "eval",
     .usage = "MODEL... --data FILE...",
@@ -222,4 +249,5 @@ const orth_verb orth_verb_eval = {
     .max_argument = MODELS_MOST,
     .takes_set = true,
     .options = options,
+    .help = help,
     .run = evaluate};

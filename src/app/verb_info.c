@@ -1,16 +1,15 @@
 #include "info.h"
 
 #include <orthant/app/verb.h>
-#include <orthant/base/path.h>
 #include <orthant/foreign/sae_folder.h>
 #include <orthant/foreign/tensor_file.h>
 #include <orthant/par/collective.h>
 #include <orthant/run/checkpoint.h>
 #include <orthant/run/json_file.h>
+#include <orthant/run/run_dir.h>
 
 #include <jansson.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -38,16 +37,10 @@ static orth_status look(const char *path, MPI_Comm world, bool looks, path_kind 
     int kind = PATH_OTHER;
     struct stat info;
     bool there = looks && stat(path, &info) == 0;
-    if (there && S_ISREG(info.st_mode)) {
+    if (there && S_ISREG(info.st_mode))
         kind = PATH_FILE;
-    } else if (there && S_ISDIR(info.st_mode)) {
-        char *inner = NULL;
-        kind = PATH_FOLDER;
-        if (orth_path_format(&inner, "%s/checkpoints", path) == ORTH_OK &&
-            stat(inner, &info) == 0 && S_ISDIR(info.st_mode))
-            kind = PATH_RUN_FOLDER;
-        free(inner);
-    }
+    else if (there && S_ISDIR(info.st_mode))
+        kind = orth_run_dir_recognise(path) ? PATH_RUN_FOLDER : PATH_FOLDER;
     ORTH_TRY(orth_broadcast(&kind, 1, MPI_INT, 0, world));
     *out = (path_kind)kind;
     return ORTH_OK;

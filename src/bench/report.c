@@ -2,6 +2,7 @@
 #include "parts.h"
 
 #include <orthant/par/agree.h>
+#include <orthant/run/json_value.h>
 
 #include <jansson.h>
 #include <math.h>
@@ -70,14 +71,9 @@ static double elementwise_rate(const orth_bench_report *report)
 
 /* ---- JSON ---- */
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *positive(double value)
 {
-    return value > 0.0 ? number(value) : json_null();
+    return value > 0.0 ? orth_json_number(value) : json_null();
 }
 
 static json_t *machine_object(const orth_bench_report *r)
@@ -89,7 +85,8 @@ static json_t *machine_object(const orth_bench_report *r)
                      "bf16_gflops", positive(r->limit[ORTH_TRIAL_BF16] / GIGA), "int8_gops",
                      positive(r->limit[ORTH_TRIAL_INT8] / GIGA), "triad_gbs",
                      positive(r->limit[ORTH_TRIAL_MEMORY] / GIGA), "allreduce_gbs",
-                     number(r->allreduce / GIGA), "write_gbs", number(r->write / GIGA));
+                     orth_json_number(r->allreduce / GIGA), "write_gbs",
+                     orth_json_number(r->write / GIGA));
 }
 
 static json_t *kernel_array(const orth_bench_report *r)
@@ -98,8 +95,9 @@ static json_t *kernel_array(const orth_bench_report *r)
     for (int i = 0; i < r->n_kernel; i++) {
         const orth_bench_kernel *k = &r->kernels[i];
         json_array_append_new(array, json_pack("{s:s,s:o,s:o}", "name", k->name,
-                                               k->bytes ? "gbs" : "gflops", number(k->rate / GIGA),
-                                               "of_limit", number(k->of_limit)));
+                                               k->bytes ? "gbs" : "gflops",
+                                               orth_json_number(k->rate / GIGA), "of_limit",
+                                               orth_json_number(k->of_limit)));
     }
     return array;
 }
@@ -115,25 +113,27 @@ static json_t *sparse_array(const orth_bench_report *r, orth_phase phase, double
         if (again || strstr(step->name, "AuxK"))
             continue;
         double rate = operations * entries_of(step) * (double)step->d_model / step->phase[phase];
-        json_array_append_new(array, json_pack("{s:o,s:o}", "density", number(step->density),
-                                               "gflops", number(rate / GIGA)));
+        json_array_append_new(array,
+                              json_pack("{s:o,s:o}", "density", orth_json_number(step->density),
+                                        "gflops", orth_json_number(rate / GIGA)));
     }
     return array;
 }
 
 static json_t *rates_object(const orth_bench_report *r)
 {
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "encode_fp32_gflops",
-                     number(encode_rate(r, ORTH_ENCODE_FP32) / GIGA), "encode_bf16_gflops",
-                     number(encode_rate(r, ORTH_ENCODE_BF16) / GIGA), "encode_int8_gops",
-                     number(encode_rate(r, ORTH_ENCODE_INT8) / GIGA), "select_topk_ns_per_value",
-                     number(select_time(r, ORTH_SELECT_TOPK)), "select_topafa_ns_per_value",
-                     number(select_time(r, ORTH_SELECT_TOPAFA)), "decode",
-                     sparse_array(r, ORTH_PHASE_DECODE, 2.0), "gradient",
-                     sparse_array(r, ORTH_PHASE_GRADIENT, 6.0), "update_gbs",
-                     number(update_rate(r) / GIGA), "elementwise_gbs",
-                     number(elementwise_rate(r) / GIGA), "exchange_gbs",
-                     number(r->exchange / GIGA));
+    return json_pack(
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "encode_fp32_gflops",
+        orth_json_number(encode_rate(r, ORTH_ENCODE_FP32) / GIGA), "encode_bf16_gflops",
+        orth_json_number(encode_rate(r, ORTH_ENCODE_BF16) / GIGA), "encode_int8_gops",
+        orth_json_number(encode_rate(r, ORTH_ENCODE_INT8) / GIGA), "select_topk_ns_per_value",
+        orth_json_number(select_time(r, ORTH_SELECT_TOPK)), "select_topafa_ns_per_value",
+        orth_json_number(select_time(r, ORTH_SELECT_TOPAFA)), "decode",
+        sparse_array(r, ORTH_PHASE_DECODE, 2.0), "gradient",
+        sparse_array(r, ORTH_PHASE_GRADIENT, 6.0), "update_gbs",
+        orth_json_number(update_rate(r) / GIGA), "elementwise_gbs",
+        orth_json_number(elementwise_rate(r) / GIGA), "exchange_gbs",
+        orth_json_number(r->exchange / GIGA));
 }
 
 static json_t *phase_object(const double *seconds)
@@ -151,16 +151,17 @@ static json_t *step_array(const orth_bench_report *r)
     for (int i = 0; i < r->n_step; i++) {
         const orth_bench_step *s = &r->steps[i];
         json_array_append_new(
-            array, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}",
-                             "name", s->name, "selection", orth_selection_names[s->selection],
-                             "encode", orth_encode_names[s->encode], "batch", (json_int_t)s->batch,
-                             "d_model", (json_int_t)s->d_model, "n_latent", (json_int_t)s->n_latent,
-                             "density", number(s->density), "seconds", number(s->seconds), "in_S",
-                             number(s->in_S), "tokens_per_s", number(s->tokens_per_s),
-                             "evaluation_seconds", number(s->evaluation_seconds),
-                             "evaluation_of_encode", number(s->evaluation_of_encode), "phase",
-                             phase_object(s->phase), "bytes_moved", number(s->bytes_moved),
-                             "peak_memory", (json_int_t)s->peak_memory));
+            array,
+            json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "name",
+                      s->name, "selection", orth_selection_names[s->selection], "encode",
+                      orth_encode_names[s->encode], "batch", (json_int_t)s->batch, "d_model",
+                      (json_int_t)s->d_model, "n_latent", (json_int_t)s->n_latent, "density",
+                      orth_json_number(s->density), "seconds", orth_json_number(s->seconds), "in_S",
+                      orth_json_number(s->in_S), "tokens_per_s", orth_json_number(s->tokens_per_s),
+                      "evaluation_seconds", orth_json_number(s->evaluation_seconds),
+                      "evaluation_of_encode", orth_json_number(s->evaluation_of_encode), "phase",
+                      phase_object(s->phase), "bytes_moved", orth_json_number(s->bytes_moved),
+                      "peak_memory", (json_int_t)s->peak_memory));
     }
     return array;
 }
@@ -173,8 +174,9 @@ static json_t *series_array(const orth_bench_report *r)
         json_array_append_new(
             array, json_pack("{s:s,s:I,s:I,s:I,s:o,s:o,s:o}", "doubled", s->name, "batch",
                              (json_int_t)s->batch, "d_model", (json_int_t)s->d_model, "n_latent",
-                             (json_int_t)s->n_latent, "base_seconds", number(s->base_seconds),
-                             "seconds", number(s->seconds), "ratio", number(s->ratio)));
+                             (json_int_t)s->n_latent, "base_seconds",
+                             orth_json_number(s->base_seconds), "seconds",
+                             orth_json_number(s->seconds), "ratio", orth_json_number(s->ratio)));
     }
     return array;
 }
@@ -189,19 +191,20 @@ static json_t *options_object(const orth_bench_options *o)
 
 static json_t *report_object(const orth_bench_report *r)
 {
-    json_t *reader =
-        json_pack("{s:o,s:o,s:o}", "warm_gbs", number(r->reader_warm / GIGA), "cold_gbs",
-                  number(r->reader_cold / GIGA), "of_step", number(r->reader_of_step));
+    json_t *reader = json_pack("{s:o,s:o,s:o}", "warm_gbs", orth_json_number(r->reader_warm / GIGA),
+                               "cold_gbs", orth_json_number(r->reader_cold / GIGA), "of_step",
+                               orth_json_number(r->reader_of_step));
     json_t *checkpoint = json_pack(
         "{s:I,s:o,s:o,s:o,s:o}", "bytes", (json_int_t)r->checkpoint_bytes, "write_gbs",
-        number(r->write / GIGA), "checkpoint_gbs", number(r->checkpoint / GIGA), "verified_gbs",
-        number(r->checkpoint_verified / GIGA), "of_write", number(r->checkpoint_of_write));
+        orth_json_number(r->write / GIGA), "checkpoint_gbs", orth_json_number(r->checkpoint / GIGA),
+        "verified_gbs", orth_json_number(r->checkpoint_verified / GIGA), "of_write",
+        orth_json_number(r->checkpoint_of_write));
     return json_pack("{s:i,s:s,s:b,s:s?,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1,
                      "orthant", ORTH_VERSION, "quick", r->options.quick, "only", r->options.only,
                      "options", options_object(&r->options), "machine", machine_object(r),
-                     "yardstick_s", number(r->yardstick), "kernels", kernel_array(r), "rates",
-                     rates_object(r), "steps", step_array(r), "series", series_array(r), "reader",
-                     reader, "checkpoint", checkpoint);
+                     "yardstick_s", orth_json_number(r->yardstick), "kernels", kernel_array(r),
+                     "rates", rates_object(r), "steps", step_array(r), "series", series_array(r),
+                     "reader", reader, "checkpoint", checkpoint);
 }
 
 orth_status orth_bench_write(const orth_bench_report *report, orth_json_file *file, MPI_Comm world)

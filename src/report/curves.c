@@ -82,16 +82,10 @@ static void add_point(training *t, curve *c, point p, bool new_bucket)
     c->any = true;
 }
 
-static double number_of(const json_t *line, const char *name)
-{
-    const json_t *value = json_object_get(line, name);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
 /* Phases count from the start of a process: a resumed run begins again at 0. */
 static void add_phases(training *t, const json_t *line)
 {
-    double time = number_of(line, "time");
+    double time = orth_json_number_at(line, "time");
     const json_t *phase = json_object_get(line, "phase");
     if (time < t->time) {
         t->starts++;
@@ -100,7 +94,7 @@ static void add_phases(training *t, const json_t *line)
     }
     t->time = time;
     for (int i = 0; i < ORTH_PHASE_COUNT; i++) {
-        double seconds = number_of(phase, orth_phase_name((orth_phase)i));
+        double seconds = orth_json_number_at(phase, orth_phase_name((orth_phase)i));
         t->phase[i] = isnan(seconds) ? 0.0 : seconds;
     }
 }
@@ -127,14 +121,14 @@ static bool add_line(training *t, const char *text, size_t length, int64_t numbe
         int64_t bucket = number * BUCKETS / t->lines;
         bool new_bucket = bucket != t->bucket;
         t->bucket = bucket;
-        t->step = number_of(line, "step");
-        t->tokens = number_of(line, "tokens");
-        t->epoch = number_of(line, "epoch");
+        t->step = orth_json_number_at(line, "step");
+        t->tokens = orth_json_number_at(line, "tokens");
+        t->epoch = orth_json_number_at(line, "epoch");
         if (t->taken++ == 0)
             t->first_step = t->step;
         for (int i = 0; i < SERIES; i++)
-            add_point(t, &t->curves[i], (point){t->step, number_of(line, series_names[i])},
-                      new_bucket);
+            add_point(t, &t->curves[i],
+                      (point){t->step, orth_json_number_at(line, series_names[i])}, new_bucket);
         add_phases(t, line);
     }
     json_decref(line);

@@ -13,23 +13,24 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static bool exists(const char *folder, const char *name, bool is_folder)
+static bool has_metrics(const char *folder)
 {
     char *path = NULL;
     struct stat info;
-    bool found = orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK &&
-                 stat(path, &info) == 0 && (!is_folder || S_ISDIR(info.st_mode));
+    bool found =
+        orth_path_format(&path, "%s/metrics.jsonl", folder) == ORTH_OK && stat(path, &info) == 0;
     free(path);
     return found;
 }
 
-/* Rank 0 looks, so that all go the same way. A run has a folder of checkpoints from its start. */
+/* Rank 0 looks, so that all go the same way. Of a run whose checkpoints are gone there are curves.
+ */
 static orth_status is_run_folder(const char *path, MPI_Comm world, bool *out)
 {
     int rank, found = 0;
     ORTH_MPI(MPI_Comm_rank(world, &rank));
     if (rank == 0)
-        found = exists(path, "checkpoints", true) || exists(path, "metrics.jsonl", false);
+        found = orth_run_dir_recognise(path) || has_metrics(path);
     ORTH_TRY(orth_broadcast(&found, 1, MPI_INT, 0, world));
     *out = found != 0;
     return ORTH_OK;
@@ -164,22 +165,6 @@ static orth_status report_source(const orth_report_options *options, const char 
     return status;
 }
 
-/* What it is called on the page: the last part of its path. */
-static void set_name(const char *path, json_t *model)
-{
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/')
-        length--;
-    size_t begin = length;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    char *name = NULL;
-    if (orth_path_format(&name, "%.*s", (int)(length - begin), path + begin) == ORTH_OK)
-        orth_json_set_text(model, "name", *name ? name : path);
-    free(name);
-    orth_json_set_text(model, "path", path);
-}
-
 orth_status orth_report_model(const orth_report_options *options, int64_t index,
                               orth_report_tables *tables, MPI_Comm world, json_t *model)
 {
@@ -187,7 +172,7 @@ orth_status orth_report_model(const orth_report_options *options, int64_t index,
     char *path = NULL;
     bool is_run = false;
     orth_status status = ORTH_OK;
-    set_name(run, model);
+    orth_json_set_text(model, "path", run);
     ORTH_TRY(is_run_folder(run, world, &is_run));
     if (!is_run)
         return report_source(options, run, false, run, tables, world, model);

@@ -8,7 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STYLES = 8 };
+/* style.gp: 1 to 8 are the colours; models after the eighth have them with other dashes. */
+enum { COLOURS = 8, STYLES = 32, AGAIN = 101 };
+
+/* Of a plot of 640 pixels: what a sign of the key, its sample and a row of it take. */
+enum { WIDTH = 570, SIGN = 8, SAMPLE = 85, ROW = 20 };
 
 static orth_status refuse(const orth_plot *plot, const char *doing)
 {
@@ -37,20 +41,33 @@ orth_status orth_plot_begin(const char *folder, const char *name, const char *se
     out->curves = out->data ? open_memstream(&out->text, &out->length) : NULL;
     if (!out->curves)
         return orth_plot_end(out, refuse(out, "write"));
-    fprintf(out->script,
+    return orth_path_format(&out->settings, "%s", settings);
+}
+
+/* The key is below, in columns; the picture is higher by its rows. */
+static void write_head(const orth_plot *plot)
+{
+    int fit = WIDTH / (SIGN * (int)(plot->longest < WIDTH ? plot->longest : WIDTH) + SAMPLE);
+    int columns = plot->columns > 0 ? plot->columns : fit > 1 ? fit : 1;
+    int rows = ((int)plot->titles + columns - 1) / columns;
+    fprintf(plot->script,
             "# Made by orthant report: gnuplot %s.gp draws it again. style.gp has its looks.\n"
-            "reset session\nload 'style.gp'\n%s\n",
-            out->name, settings);
-    return ORTH_OK;
+            "reset session\n# Room for the names below the plot, pixels.\nroom = %d\n"
+            "load 'style.gp'\nset key maxrows %d\n%s\n",
+            plot->name, ROW * rows, rows, plot->settings);
 }
 
 /* gnuplot runs what stands between backquotes: of a name only harmless signs are left. */
-static void write_title(const char *title, FILE *out)
+static void write_title(orth_plot *plot, const char *title)
 {
+    FILE *out = plot->curves;
     if (!title) {
         fputs(" notitle", out);
         return;
     }
+    plot->titles++;
+    if (strlen(title) > plot->longest)
+        plot->longest = strlen(title);
     fputs(" title '", out);
     for (; *title; title++) {
         unsigned char sign = (unsigned char)*title;
@@ -71,7 +88,9 @@ void orth_plot_use(orth_plot *plot, const char *using, int style, const char *ti
 {
     fprintf(plot->curves, "%s  '%s.dat' index %d %s ls %d",
             plot->length || plot->blocks ? ", \\\n" : "", plot->name, plot->blocks, using, style);
-    write_title(title, plot->curves);
+    if (plot->sign)
+        fprintf(plot->curves, " pt %d", plot->sign);
+    write_title(plot, title);
     fflush(plot->curves);
     plot->blocks++;
 }
@@ -100,15 +119,22 @@ void orth_plot_curve(orth_plot *plot, const json_t *x, const json_t *y, const ch
     orth_plot_use(plot, using, style, title);
 }
 
-void orth_plot_expression(orth_plot *plot, const char *expression)
+void orth_plot_expression(orth_plot *plot, const char *expression, const char *title)
 {
     fprintf(plot->curves, "%s  %s", plot->length ? ", \\\n" : "", expression);
+    write_title(plot, title);
     fflush(plot->curves);
 }
 
 int orth_plot_style(size_t model)
 {
-    return (int)(model % STYLES) + 1;
+    return model < COLOURS ? orth_plot_colour(model)
+                           : AGAIN + COLOURS + (int)((model - COLOURS) % (STYLES - COLOURS));
+}
+
+int orth_plot_colour(size_t model)
+{
+    return (int)(model % COLOURS) + 1;
 }
 
 static void remove_part(const orth_plot *plot, const char *ending)
@@ -129,14 +155,17 @@ orth_status orth_plot_end(orth_plot *plot, orth_status status)
 {
     bool failed = close_part(plot->curves);
     bool empty = plot->blocks == 0;
-    if (plot->script && plot->text)
+    if (plot->script && plot->text && plot->settings) {
+        write_head(plot);
         fprintf(plot->script,
                 "set terminal @svg\nset output '%s.svg'\nplot \\\n%s\nset terminal @png\n"
                 "set output '%s.png'\nreplot\nset output\n",
                 plot->name, plot->text, plot->name);
+    }
     failed = close_part(plot->script) || failed;
     failed = close_part(plot->data) || failed;
     free(plot->text);
+    free(plot->settings);
     if (status == ORTH_OK && failed)
         status = refuse(plot, "write");
     if (empty) {

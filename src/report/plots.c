@@ -135,6 +135,21 @@ static orth_status training_plot(plots *p, const char *series, const char *title
     return finish(p, &plot);
 }
 
+/* gnuplot's sign of a selection, as on the page: filled, and hollow from the ninth model on. */
+static int sign_of(const json_t *model, size_t i)
+{
+    static const struct {
+        const char *selection;
+        int sign;
+    } signs[] = {{"topk", 7}, {"topafa", 13}, {"batchtopk", 9}, {"jumprelu", 5}};
+    const char *selection = json_string_value(look(model, "checkpoint.selection"));
+    int sign = 5;
+    for (size_t k = 0; selection && k < sizeof signs / sizeof *signs; k++)
+        if (strcmp(selection, signs[k].selection) == 0)
+            sign = signs[k].sign;
+    return i / 8 % 2 == 0 ? sign : sign - 1;
+}
+
 static orth_status frontier_plot(plots *p)
 {
     orth_plot plot;
@@ -153,6 +168,7 @@ static orth_status frontier_plot(plots *p)
         if (!(l0 > 0.0 && mse > 0.0))
             continue;
         fprintf(orth_plot_block(&plot), "%.9g %.9g\n", l0, mse);
+        plot.sign = sign_of(model, i);
         orth_plot_use(&plot, "using 1:2 with points", orth_plot_style(i), name_of(model));
     }
     return finish(p, &plot);
@@ -215,22 +231,38 @@ static orth_status histogram_plot(plots *p, const char *name, const char *path,
     return finish(p, &plot);
 }
 
+/* Eigenvalues that are zero to rounding (eval/spectrum.h) would take most of a logarithmic scale.
+ */
+static json_t *without_zeros(const json_t *spectrum)
+{
+    const json_t *all = json_object_get(spectrum, "eigenvalues");
+    double least = value(spectrum, "d") * 0x1p-52 * json_number_value(json_array_get(all, 0));
+    json_t *some = json_array();
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        json_t *one = json_array_get(all, i);
+        if (!(json_number_value(one) > least))
+            break;
+        json_array_append(some, one);
+    }
+    return some;
+}
+
 static orth_status spectrum_plot(plots *p, const char *name, const char *path, const char *label)
 {
     orth_plot plot;
     char settings[256];
     size_t i;
     json_t *model;
-    snprintf(settings, sizeof settings, "set logscale xy\nset xlabel 'index'\nset ylabel '%s'",
+    snprintf(settings, sizeof settings,
+             "set logscale xy\nset format y '10^{%%L}'\nset xlabel 'index'\nset ylabel '%s'",
              label);
     ORTH_TRY(orth_plot_begin(p->folder, name, settings, &plot));
     json_array_foreach(p->models, i, model)
     {
-        const json_t *spectrum = look(model, path);
-        if (spectrum)
-            orth_plot_curve(&plot, json_object_get(spectrum, "index"),
-                            json_object_get(spectrum, "eigenvalues"), "with lines",
-                            orth_plot_style(i), name_of(model));
+        json_t *drawn = without_zeros(look(model, path));
+        orth_plot_curve(&plot, json_object_get(look(model, path), "index"), drawn, "with lines",
+                        orth_plot_style(i), name_of(model));
+        json_decref(drawn);
     }
     return finish(p, &plot);
 }
@@ -262,10 +294,12 @@ static orth_status pca_plot(plots *p)
 /* y = x, and |z| / sqrt(1 +- eps (n - 1)). */
 static orth_status zf_plot(plots *p, const json_t *model, size_t i)
 {
-    static const char *const lines[] = {
-        "x ls 20 title 'y = x'",          "x/sqrt(1 + 0.25) ls 21 title 'eps (n - 1) = 0.25'",
-        "x/sqrt(1 - 0.25) ls 21 notitle", "x/sqrt(1 + 0.5) ls 22 title '0.5'",
-        "x/sqrt(1 - 0.5) ls 22 notitle",  "x/sqrt(1 + 1) ls 23 title '1'"};
+    static const char *const lines[][2] = {{"x ls 20", "y = x"},
+                                           {"x/sqrt(1 + 0.25) ls 21", "eps (n - 1) = 0.25"},
+                                           {"x/sqrt(1 - 0.25) ls 21", NULL},
+                                           {"x/sqrt(1 + 0.5) ls 22", "eps (n - 1) = 0.5"},
+                                           {"x/sqrt(1 - 0.5) ls 22", NULL},
+                                           {"x/sqrt(1 + 1) ls 23", "eps (n - 1) = 1"}};
     const json_t *zf = look(model, "evaluation.zf"), *z = json_object_get(zf, "z");
     orth_plot plot;
     char name[64], settings[256];
@@ -283,10 +317,11 @@ static orth_status zf_plot(plots *p, const json_t *model, size_t i)
              "set yrange [0:%.4g]",
              least > 0.8 * most ? 0.8 * least : 0.0, 1.05 * most, 1.5 * most);
     ORTH_TRY(orth_plot_begin(p->folder, name, settings, &plot));
+    plot.columns = 1;
     orth_plot_curve(&plot, json_object_get(zf, "z"), json_object_get(zf, "f"), "with points",
-                    SMALL + orth_plot_style(i), name_of(model));
+                    SMALL + orth_plot_colour(i), name_of(model));
     for (size_t k = 0; k < sizeof lines / sizeof *lines; k++)
-        orth_plot_expression(&plot, lines[k]);
+        orth_plot_expression(&plot, lines[k][0], lines[k][1]);
     return finish(p, &plot);
 }
 
@@ -322,7 +357,7 @@ static orth_status write_plots(plots *p)
     return ORTH_OK;
 }
 
-orth_status orth_report_plots(const json_t *document, const char *folder)
+orth_status orth_report_plots(const json_t *document, const char *folder, const char *page)
 {
     plots p = {.folder = folder, .models = json_object_get(document, "models"), .room = 64};
     p.words = orth_calloc(p.room, sizeof *p.words);
@@ -332,7 +367,7 @@ orth_status orth_report_plots(const json_t *document, const char *folder)
     if (status == ORTH_OK)
         status = write_plots(&p);
     if (status == ORTH_OK && p.count > 1)
-        status = orth_gnuplot_run(folder, p.words);
+        status = orth_gnuplot_run(folder, p.words, page);
     for (size_t i = 0; p.words && i < p.count; i++)
         free(p.words[i]);
     free(p.words);

@@ -79,26 +79,12 @@ static orth_status add_model(report *r, int64_t index)
     return orth_report_model(r->options, index, r->tables, r->world, model);
 }
 
-/* Names are the last parts of paths; where two runs have the same one, they are the paths. */
-static void tell_apart(json_t *models)
-{
-    size_t count = json_array_size(models);
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < count; k++) {
-            json_t *one = json_array_get(models, i), *other = json_array_get(models, k);
-            if (i == k || !json_equal(json_object_get(one, "name"), json_object_get(other, "name")))
-                continue;
-            json_object_set(one, "name", json_object_get(one, "path"));
-            json_object_set(other, "name", json_object_get(other, "path"));
-        }
-}
-
 static orth_status finish_document(report *r)
 {
     const orth_report_options *o = r->options;
     if (r->rank != 0)
         return ORTH_OK;
-    tell_apart(json_object_get(r->document, "models"));
+    ORTH_TRY(orth_report_names(json_object_get(r->document, "models")));
     ORTH_TRY(orth_report_tables_write(r->tables, o->context, r->document));
     if (o->page)
         ORTH_TRY(check_output(r, "out", o->page));
@@ -128,8 +114,9 @@ static orth_status write_outputs(report *r)
         ORTH_TRY(orth_json_file_write(r->json, r->document, r->world));
     if (o->page)
         ORTH_TRY(write_page(r));
-    return o->plots ? orth_agree(r->world,
-                                 r->rank == 0 ? orth_report_plots(r->document, o->plots) : ORTH_OK)
+    return o->plots ? orth_agree(r->world, r->rank == 0
+                                               ? orth_report_plots(r->document, o->plots, o->page)
+                                               : ORTH_OK)
                     : ORTH_OK;
 }
 

@@ -62,6 +62,10 @@ orth_status orth_report_tables_write(const orth_report_tables *tables, int64_t c
 orth_status orth_report_model(const orth_report_options *options, int64_t index,
                               orth_report_tables *tables, MPI_Comm world, json_t *model);
 
+/** `name` of each model, from its `path`: the last part, and as many before it as tell it from all
+ * others; a path that is there twice is numbered. Rank 0, local. ORTH_ERR_ENVIRONMENT. */
+orth_status orth_report_names(json_t *models);
+
 /* ---- what is written (page.c, plots.c); rank 0, local ---- */
 
 /** The page with the document in it, as owned text (free). */
@@ -70,8 +74,9 @@ orth_status orth_report_page(const json_t *document, char **out, size_t *length)
 /** Make the folder of the plots, or see that files can be written there. ORTH_ERR_STORAGE. */
 orth_status orth_report_plots_open(const char *folder);
 
-/** Data, gnuplot scripts, and what gnuplot makes of them: SVG and PNG. ORTH_ERR_STORAGE;
- * ORTH_ERR_ENVIRONMENT when gnuplot is missing or fails, after data and scripts were written. */
-orth_status orth_report_plots(const json_t *document, const char *folder);
+/** Data, gnuplot scripts, and what gnuplot makes of them: SVG and PNG. `page` is what was written
+ * before, for the message; NULL: nothing. ORTH_ERR_STORAGE; ORTH_ERR_ENVIRONMENT when gnuplot is
+ * missing or fails, after data and scripts were written. */
+orth_status orth_report_plots(const json_t *document, const char *folder, const char *page);
 
 #endif

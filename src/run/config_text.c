@@ -114,7 +114,7 @@ orth_status orth_config_each(const orth_config *config,
                              void *context)
 {
     for (const orth_key *key = orth_keys; key->path; key++) {
-        char *text;
+        char *text = NULL;
         ORTH_TRY(orth_key_text(key, config, &text));
         if (text)
             take(context, key->path, text);

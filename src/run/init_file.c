@@ -7,6 +7,7 @@
 #include <orthant/io/h5.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
+#include <orthant/run/run_dir.h>
 #include <orthant/sae/init.h>
 
 #include <errno.h>
@@ -96,17 +97,13 @@ typedef enum init_kind { INIT_FILE, INIT_RUN, INIT_FOLDER } init_kind;
 static orth_status look(const char *path, bool foreign, int *kind)
 {
     struct stat info;
-    char *inner = NULL;
     if (stat(path, &info) != 0)
         return orth_fail(ORTH_ERR_USAGE, "init.file: %s: %s; check the path", path,
                          strerror(errno));
     *kind = foreign ? INIT_FOLDER : INIT_FILE;
     if (!S_ISDIR(info.st_mode))
         return ORTH_OK;
-    ORTH_TRY(orth_path_format(&inner, "%s/checkpoints", path));
-    bool run = stat(inner, &info) == 0 && S_ISDIR(info.st_mode);
-    free(inner);
-    if (run)
+    if (orth_run_dir_recognise(path))
         *kind = INIT_RUN;
     else if (!foreign)
         return orth_fail(ORTH_ERR_USAGE,

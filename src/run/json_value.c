@@ -45,6 +45,12 @@ json_t *orth_json_histogram(const orth_histogram *histogram)
     return both;
 }
 
+double orth_json_number_at(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 void orth_json_set_number(json_t *object, const char *name, double value)
 {
     json_object_set_new(object, name, orth_json_number(value));

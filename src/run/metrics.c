@@ -3,13 +3,13 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
+#include <orthant/run/json_value.h>
 #include <orthant/run/run_dir.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,16 +205,11 @@ static orth_status append_object(orth_metrics_file *file, json_t *object)
     return status;
 }
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *phase_object(const double *seconds)
 {
     json_t *phase = json_object();
     for (int i = 0; phase && i < ORTH_PHASE_COUNT; i++)
-        json_object_set_new(phase, orth_phase_name((orth_phase)i), number(seconds[i]));
+        json_object_set_new(phase, orth_phase_name((orth_phase)i), orth_json_number(seconds[i]));
     return phase;
 }
 
@@ -237,10 +232,10 @@ orth_status orth_metrics_write(orth_metrics_file *file, const orth_metrics *m)
                                (json_int_t)m->tokens, "epoch", (json_int_t)m->epoch);
     int failed = !object;
     for (size_t i = 0; !failed && i < sizeof reals / sizeof *reals; i++)
-        failed = json_object_set_new(object, reals[i].name, number(reals[i].value));
+        failed = json_object_set_new(object, reals[i].name, orth_json_number(reals[i].value));
     failed = failed || json_object_set_new(object, "n_dead", json_integer((json_int_t)m->n_dead));
     for (size_t i = 0; !failed && i < sizeof rates / sizeof *rates; i++)
-        failed = json_object_set_new(object, rates[i].name, number(rates[i].value));
+        failed = json_object_set_new(object, rates[i].name, orth_json_number(rates[i].value));
     failed = failed || json_object_set_new(object, "phase", phase_object(m->phase));
     if (m->has_code_hash) {
         char digits[32];

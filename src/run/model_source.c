@@ -12,16 +12,6 @@
 
 typedef enum model_kind { MODEL_FILE, MODEL_RUN, MODEL_FOLDER } model_kind;
 
-static bool is_folder(const char *folder, const char *name)
-{
-    char *path = NULL;
-    struct stat info;
-    bool found = orth_path_format(&path, "%s/%s", folder, name) == ORTH_OK &&
-                 stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    free(path);
-    return found;
-}
-
 /* Whether a file means nothing without the others of its folder. */
 static bool is_part(const char *path)
 {
@@ -46,7 +36,7 @@ static orth_status look(const char *model, bool foreign, model_kind *out)
     if (*out == MODEL_FILE && !foreign && is_part(model))
         return orth_fail(ORTH_ERR_USAGE, "%s: is a file of an exported folder; name the folder",
                          model);
-    if (*out == MODEL_RUN && is_folder(model, "checkpoints"))
+    if (*out == MODEL_RUN && orth_run_dir_recognise(model))
         return ORTH_OK;
     if (foreign)
         *out = MODEL_FOLDER;

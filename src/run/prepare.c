@@ -3,7 +3,6 @@
 #include <orthant/base/fault.h>
 #include <orthant/base/log.h>
 #include <orthant/base/memory.h>
-#include <orthant/base/path.h>
 #include <orthant/kern/library.h>
 #include <orthant/kern/table.h>
 #include <orthant/kern/threads.h>
@@ -18,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 orth_status orth_trainer_check_sizes(const orth_recipe *recipe, int64_t d_model)
 {
@@ -84,17 +82,12 @@ static orth_status open_data(orth_trainer *t, const orth_config *config, MPI_Com
 static orth_status check_init_file(const orth_config *config, const orth_recipe *recipe,
                                    const char *resume, int64_t d_model, MPI_Comm world)
 {
-    int rank, fresh = 0;
+    int rank;
     if (recipe->init != ORTH_INIT_FILE ||
         (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0))
         return ORTH_OK;
     ORTH_MPI(MPI_Comm_rank(world, &rank));
-    char *folder = NULL;
-    orth_status status =
-        rank == 0 ? orth_path_format(&folder, "%s/checkpoints", config->run_dir) : ORTH_OK;
-    fresh = folder && access(folder, F_OK) != 0;
-    free(folder);
-    ORTH_TRY(orth_agree(world, status));
+    int fresh = rank == 0 && !orth_run_dir_recognise(config->run_dir);
     ORTH_TRY(orth_broadcast(&fresh, 1, MPI_INT, 0, world));
     return fresh ? orth_init_file_check(config->init_file, recipe->n_latent, d_model, world)
                  : ORTH_OK;

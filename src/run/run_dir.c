@@ -13,6 +13,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+bool orth_run_dir_recognise(const char *path)
+{
+    char *inner = NULL;
+    struct stat info;
+    bool found = orth_path_format(&inner, "%s/checkpoints", path) == ORTH_OK &&
+                 stat(inner, &info) == 0 && S_ISDIR(info.st_mode);
+    free(inner);
+    return found;
+}
+
 static orth_status refuse(const char *path, const char *doing)
 {
     bool full = errno == ENOSPC || errno == EDQUOT;

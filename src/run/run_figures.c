@@ -2,6 +2,7 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/run/config.h>
+#include <orthant/run/json_value.h>
 #include <orthant/run/run_dir.h>
 
 #include <dirent.h>
@@ -70,12 +71,6 @@ static orth_status line_of(const char *folder, const char *name, const char *wor
 
 /* ---- what they say ---- */
 
-static double number_of(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
 static int64_t integer_of(const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
@@ -126,10 +121,10 @@ static orth_status read_metrics(const char *path, orth_run_figures *run)
     }
     run->step = integer_of(object, "step");
     run->tokens = integer_of(object, "tokens");
-    run->loss = number_of(object, "loss");
-    run->train_mse = number_of(object, "mse");
-    run->train_fvu = number_of(object, "fvu");
-    run->train_l0 = number_of(object, "l0");
+    run->loss = orth_json_number_at(object, "loss");
+    run->train_mse = orth_json_number_at(object, "mse");
+    run->train_fvu = orth_json_number_at(object, "fvu");
+    run->train_l0 = orth_json_number_at(object, "l0");
     json_decref(object);
     return ORTH_OK;
 }
@@ -182,11 +177,11 @@ static orth_status read_evaluation(const char *path, orth_run_figures *run)
     run->evaluated = true;
     run->eval_step = newest;
     run->eval_tokens = integer_of(object, "tokens");
-    run->mse = number_of(object, "mse");
-    run->nmse = number_of(object, "nmse");
-    run->fvu = number_of(object, "fvu");
-    run->l0 = number_of(json_object_get(object, "l0"), "mean");
-    run->elbo = number_of(json_object_get(object, "elbo"), "median");
+    run->mse = orth_json_number_at(object, "mse");
+    run->nmse = orth_json_number_at(object, "nmse");
+    run->fvu = orth_json_number_at(object, "fvu");
+    run->l0 = orth_json_number_at(json_object_get(object, "l0"), "mean");
+    run->elbo = orth_json_number_at(json_object_get(object, "elbo"), "median");
     run->dead = integer_of(object, "dead");
     if (run->n_latent == 0)
         run->n_latent = integer_of(object, "n_latent");

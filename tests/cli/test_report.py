@@ -299,6 +299,24 @@ class Report(unittest.TestCase):
         self.assertNotIn("training", model)
         self.assertEqual(model["evaluation"]["tokens"], 1000)
 
+    def test_names(self):
+        """As many last parts of the paths as tell every model from every other one."""
+        runs = []
+        for name in ("a/x/k=8", "b/x/k=8", "b/y/k=8", "b/y/other", "b/y/k=8/"):
+            runs.append(self.path("names", name))
+            os.makedirs(os.path.dirname(runs[-1].rstrip("/")), exist_ok=True)
+            if not os.path.exists(runs[-1]):
+                os.symlink(self.runs[0], runs[-1])
+        plots = self.path("names", "plots")
+        document, _ = self.report(*runs, "--data", self.data, "--latents", "0", "--skip-eps",
+                                  "--skip-spectra", "--plots", plots)
+        names = ["a/x/k=8", "b/x/k=8", self.path("names", "b/y/k=8"), "other",
+                 self.path("names", "b/y/k=8") + " (2)"]
+        self.assertEqual([model["name"] for model in document["models"]], names)
+        script = read(os.path.join(plots, "l0_mse.gp"))
+        self.assertEqual(re.findall(r"title '(.*?)'", script), names)
+        shutil.rmtree(self.path("names"))
+
     def test_folder_of_another_tool(self):
         folder = self.path("exported")
         done = cli.run(["export", self.runs[0], "--format", "saelens", "--out", folder])
@@ -368,6 +386,53 @@ class Report(unittest.TestCase):
         subprocess.run(["gnuplot", "zf_1.gp"], cwd=plots, check=True, capture_output=True)
         self.assertIn('width="100"', read(os.path.join(plots, "zf_1.svg")))
 
+    @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is in the set `run` of packages.sh")
+    def test_many_plots(self):
+        """Each of many models is in the key, with a style of its own; nothing is said of it."""
+        plots, still = self.path("many"), self.path("still")
+        shutil.copytree(self.runs[0], still)
+        path = os.path.join(still, "metrics.jsonl")
+        lines = [dict(json.loads(line), n_dead=0) for line in read(path).splitlines()]
+        with open(path, "w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+        runs = [self.path(f"{i:02}-a-model-with-a-rather-long-name") for i in range(12)]
+        for i, run in enumerate(runs):
+            os.symlink(self.runs[1] if i in (1, 9) else still, run)
+        for some in (runs, [still]):
+            done = cli.run(["report", *some, "--data", self.data, "--latents", "0", "--skip-eps",
+                            "--skip-spectra", "--out", self.path("page.html"), "--plots", plots])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertNotIn("arning", done.stderr)
+            if some == runs:
+                for name in ("l0_mse", "elbo", "training_loss"):
+                    script = read(os.path.join(plots, name + ".gp"))
+                    drawn = read(os.path.join(plots, name + ".svg"))
+                    styles = re.findall(r" ls (\d+)", script)
+                    self.assertEqual(len(set(styles)), len(runs))
+                    for style in styles:
+                        self.assertIn(f"set style line {style} ", read(os.path.join(plots, "style.gp")))
+                    for run in runs:
+                        self.assertIn(os.path.basename(run), drawn)
+                signs = re.findall(r" pt (\d+)", read(os.path.join(plots, "l0_mse.gp")))
+                self.assertEqual(signs, ["7", "13", *["7"] * 6, "6", "12", "6", "6"])
+        for run in runs:
+            os.remove(run)
+        shutil.rmtree(still)
+
+    def test_failing_gnuplot(self):
+        """What gnuplot says is shown when it fails, and what was written is told."""
+        folder, page = self.path("failing"), self.path("page.html")
+        os.mkdir(folder)
+        with open(os.path.join(folder, "gnuplot"), "w") as file:
+            file.write("#!/bin/sh\necho no such terminal >&2\nexit 1\n")
+        os.chmod(os.path.join(folder, "gnuplot"), 0o755)
+        done = cli.run(["report", self.runs[0], "--data", self.data, "--latents", "0", "--out",
+                        page, "--plots", self.path("failing", "plots")],
+                       environment={"PATH": folder + ":/usr/bin:/bin"})
+        self.assertEqual(done.returncode, 7, done.stderr)
+        self.assertIn("no such terminal", done.stderr)
+        self.assertIn(f"the page {page} was written", cli.errors(done)[0])
+
     def test_no_gnuplot(self):
         plots, empty = self.path("scripts"), self.path("empty")
         os.mkdir(empty)
@@ -376,6 +441,7 @@ class Report(unittest.TestCase):
                        environment={"PATH": empty})
         self.assertEqual(done.returncode, 7, done.stderr)
         self.assertIn("gnuplot-nox", cli.errors(done)[0])
+        self.assertIn("page.html was written", cli.errors(done)[0])
         self.assertIn("l0_mse.gp", os.listdir(plots))
         self.assertIn("l0_mse.dat", os.listdir(plots))
 

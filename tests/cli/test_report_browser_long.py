@@ -365,13 +365,91 @@ class Page(unittest.TestCase):
             self.assertEqual(float(rows[-1][2][1]), last, option)
         self.assertGreater(len(pictures), 20)
 
+    def test_error_chooser(self):
+        figure = self.figure("L0 against MSE")
+        canvas = figure.find_element(By.TAG_NAME, "canvas")
+        self.press(figure.find_element(By.TAG_NAME, "summary"))
+        self.until(lambda: figure.find_elements(By.TAG_NAME, "td"), "a table")
+        pictures = set()
+        for value, name in (("fvu", "FVU"), ("nmse", "NMSE"), ("mse", "MSE")):
+            Select(self.one("#frontier-error")).select_by_value(value)
+            self.figure(f"L0 against {name}")
+            self.assertEqual([float(row[2][1]) for row in self.rows_of(f"L0 against {name}")],
+                             [model["evaluation"][value] for model in self.models])
+            pictures.add(self.run_script("return arguments[0].toDataURL()", canvas))
+        self.assertEqual(len(pictures), 3)
+
+    def test_ratios(self):
+        """Where |z| is the same for all tokens (layernorm) there is a histogram below the ZF plot."""
+        for model in self.models:
+            figure = self.figure(f"|f~| / |z| of {model['name']}")
+            self.press(figure.find_element(By.TAG_NAME, "summary"))
+            self.until(lambda f=figure: f.find_elements(By.TAG_NAME, "td"), "a table")
+            zf = model["evaluation"]["zf"]
+            ratios = np.divide(zf["f"], zf["z"])
+            counts, edges = np.histogram(ratios, 40)
+            rows = self.rows_of(f"|f~| / |z| of {model['name']}")
+            np.testing.assert_allclose([float(row[0][1]) for row in rows], edges[:-1], rtol=1e-9)
+            np.testing.assert_allclose([float(row[2][1]) for row in rows], counts, atol=2)
+
+    def test_zeros(self):
+        """Eigenvalues that are zero to rounding are told, not drawn."""
+        caption = self.figure("Spectrum of the frame operator").find_element(By.TAG_NAME, "figcaption")
+        for model in self.models:
+            zeros = model["frame"]["d"] - model["frame"]["rank"]
+            self.assertGreater(zeros, 100)
+            self.assertIn(f"{zeros} of {model['name']}", caption.text)
+
+    def test_definitions(self):
+        terms = self.texts("#definitions dt")
+        self.assertEqual(len(terms), len(self.all("#definitions dd")))
+        for term in ("eLBO", "AFA", "Description length", "Smallest eps that would do for all"):
+            self.assertIn(term, terms)
+        links = self.all("caption a")
+        self.assertGreaterEqual(len(links), 5)
+        self.press(links[0])
+        self.until(lambda: -1 <= self.run_script("return document.getElementById('definitions')"
+                                                 ".getBoundingClientRect().top") < 900, "the definitions")
+
+    def test_mixed_models(self):
+        """A run without checkpoint, a folder of another tool and another input.norm among them."""
+        runs = os.path.join(self.folder, "mixed")
+        os.makedirs(runs, exist_ok=True)
+        plain_norm = cli.train(runs, "topk", "input.norm=none", "log.every=2", "model.k=8")
+        young, folder = os.path.join(runs, "young"), os.path.join(runs, "folder")
+        shutil.copytree(plain_norm, young)
+        shutil.rmtree(os.path.join(young, "checkpoints"))
+        done = cli.run(["export", plain_norm, "--format", "saelens", "--out", folder])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        page = os.path.join(self.folder, "mixed.html")
+        done = cli.run(["report", os.path.join(self.folder, "topk"), plain_norm, young, folder, "--data",
+                        self.data, "--latents", "0", "--skip-eps", "--out", page])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.driver.get(pathlib.Path(page).as_uri())
+        names = self.texts("#overview .choose")
+        self.assertEqual(names[2:], ["young", "folder"])
+        self.assertEqual(len(set(names)), 4)
+        glance = {cells[0][0]: [text for text, _ in cells[1:]] for cells in self.rows_of("The models at")}
+        self.assertEqual(glance["young"][:4], ["topk", str(cli.LATENTS), "–", "–"])
+        differ = {cells[0][0]: [text for text, _ in cells[1:]] for cells in self.rows_of("Configuration: keys")}
+        self.assertEqual(set(differ), {"run.dir", "data.eval_files", "input.norm", "model.k", "eval.every"})
+        self.assertEqual(differ["model.k"], [str(cli.K), "8", "8", "8"])
+        self.assertEqual(differ["run.dir"][3], "–")
+        norms = self.rows_of("All figures")[0]
+        self.assertIn("input.norm", norms[0][0])
+        self.assertEqual([text for text, _ in norms[1:]], ["layernorm", "none", "none"])
+        self.assertIn("do not compare", self.figure("L0 against MSE").text)
+        self.assertNotIn("undefined", self.one("main").text)
+        self.assertEqual(self.run_script(CHECKS), [])
+
     def test_chosen_models(self):
         legend = lambda: self.texts("#quality .legend li")
         self.assertEqual(legend(), ["topk", "topafa"])
         boxes = self.all("#overview input")
         self.press(boxes[0])
         self.assertEqual(legend(), ["topafa"])
-        self.assertEqual(len([one for one in self.all("#elbo figure") if one.is_displayed()]), 2)
+        # The eLBO chart, and of one model the ZF plot and the ratios of norms below it.
+        self.assertEqual(len([one for one in self.all("#elbo figure") if one.is_displayed()]), 3)
         self.press(boxes[1])
         self.assertEqual(legend(), [])
         for box in boxes:

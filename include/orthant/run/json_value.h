@@ -19,6 +19,9 @@ struct json_t *orth_json_text(const char *text);
 /** {"edges": [bins + 1], "counts": [bins]} */
 struct json_t *orth_json_histogram(const orth_histogram *histogram);
 
+/** The number that an object has under a name, NaN when it has none. */
+double orth_json_number_at(const struct json_t *object, const char *name);
+
 /* Of a NULL object nothing is set. */
 void orth_json_set_number(struct json_t *object, const char *name, double value);
 void orth_json_set_integer(struct json_t *object, const char *name, int64_t value);

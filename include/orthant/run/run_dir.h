@@ -4,7 +4,11 @@
 #include <orthant/base/path.h>
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdio.h>
+
+/** Whether a path is a run directory: one has its folder `checkpoints` from its start on. Local. */
+bool orth_run_dir_recognise(const char *path);
 
 /** Whether `run_dir` is a folder where files can be written, or one can be made there: asked before
  * data is read, and leaves nothing behind. Collective over `comm`; agreed. ORTH_ERR_STORAGE. */

@@ -62,6 +62,26 @@ function at(object, path) {
     ? undefined : inner[name]), object);
 }
 
+/* ---- what a model is: of its checkpoint, of one without it as configured ---- */
+
+function configured(model, key) {
+  const pair = (model.config || []).find(([name]) => name === key);
+  return pair ? pair[1] : undefined;
+}
+
+function selectionOf(model) {
+  return at(model, 'checkpoint.selection') ?? configured(model, 'model.selection');
+}
+
+function latentsOf(model) {
+  const latents = at(model, 'checkpoint.n_latent') ?? Number(configured(model, 'model.n_latent'));
+  return Number.isNaN(latents) ? undefined : latents;
+}
+
+function normOf(model) {
+  return configured(model, 'input.norm');
+}
+
 /* ---- colours: of a theme, and of a model in it ---- */
 
 const palettes = {
@@ -134,9 +154,10 @@ function isNumeric(value) {
 }
 
 /* A table that may be wider than its place, and longer with `long`; cells are texts, numbers, nodes or whole cells.
- * `heads`: the first cell of a row is its head. */
-function table(caption, columns, rows, {heads = true, long = false, kind = ''} = {}) {
-  const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumeric(row[i])));
+ * `heads`: the first cell of a row is its head. `more`: nodes after the words of the caption. */
+function table(caption, columns, rows, {heads = true, long = false, kind = '', more = null} = {}) {
+  const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) =>
+    row[i] instanceof HTMLTableCellElement || isNumeric(row[i])));
   const cell = (value, i) => {
     if (value instanceof HTMLTableCellElement) return value;
     if (heads && i === 0) return element('th', {scope: 'row'}, value);
@@ -146,7 +167,7 @@ function table(caption, columns, rows, {heads = true, long = false, kind = ''} =
   };
   return element('div', {class: `scroll ${long ? 'long' : ''} ${kind}`, tabindex: '0', role: 'region',
     'aria-label': caption},
-  element('table', {}, element('caption', {}, caption),
+  element('table', {}, element('caption', {}, element('span', {}, caption, more)),
     element('thead', {}, element('tr', {}, columns.map((column, i) =>
       element('th', {scope: 'col', class: numeric[i] ? 'number' : null}, column)))),
     element('tbody', {}, rows.map((row) => element('tr', {}, row.map(cell))))));

@@ -25,21 +25,33 @@ function geometryTable() {
     condition, ...spectra.map(([title, path]) => [title, ...having.map((m) => at(m, path))])]
     .filter((row) => row.slice(1).some((value) => value !== undefined));
   return table('Geometry of the dictionaries: products of two latents, eps, and their spectra',
-    ['Figure', ...having.map((model) => model.name)], rows);
+    ['Figure', ...having.map((model) => model.name)], rows, {more: definitionsLink()});
+}
+
+/* Eigenvalues that are zero to rounding would take most of a logarithmic scale. */
+function zeroBelow(spectrum) {
+  return spectrum.eigenvalues[0] * spectrum.d * 2 ** -52;
+}
+
+function zerosText(of) {
+  const some = models.filter((model) => of(model) && of(model).rank < of(model).d)
+    .map((model) => `${number(of(model).d - of(model).rank)} of ${model.name}`);
+  return some.length ? ` Not drawn are eigenvalues that are zero to rounding: ${some.join(', ')}.` : '';
 }
 
 function spectrumFigure(title, caption, of) {
   if (!models.some(of)) return null;
   const having = () => shownModels(of);
   const points = (model) => of(model).index.map((x, i) => ({x, y: of(model).eigenvalues[i]}));
+  const drawnPoints = (model) => points(model).filter((point) => point.y > zeroBelow(of(model)));
   const drawn = figure({
-    title, caption, models: having,
+    title, caption: caption + zerosText(of), models: having,
     summary: () => having().map((model) => `${model.name}: from ${number(of(model).eigenvalues[0])} to ` +
       number(of(model).eigenvalues[of(model).eigenvalues.length - 1])).join('; ') + '.',
     table: () => [['Model', 'Index', 'Eigenvalue'], having().flatMap((model) =>
       points(model).map((point) => [model.name, point.x, point.y]))],
     chart: () => ({type: 'scatter', data: {datasets: having().map((model) =>
-      lineOf(model, points(model).filter((point) => point.y > 0), {pointRadius: 0}))},
+      lineOf(model, drawnPoints(model), {pointRadius: 0}))},
     options: chartOptions({title: 'Index', log: true}, {title: 'Eigenvalue', log: true})}),
   });
   keepDrawn(drawn.redraw);

@@ -68,6 +68,7 @@ function legend(entries) {
 
 /*
  * figure({title, caption, summary, chart, table, models, controls, small})
+ *   title     a text, or a function that gives it
  *   chart()   gives {type, data, options}; called again when the theme or the models change
  *   table()   gives [columns, rows]; made when it is first opened
  *   summary() what the chart shows, in a sentence, for those who hear the page
@@ -75,7 +76,8 @@ function legend(entries) {
  *   models()  those in the chart, for the legend; none: no legend
  */
 function figure(what) {
-  const heading = element('h3', {id: newId('figure')}, what.title);
+  const title = () => (typeof what.title === 'function' ? what.title() : what.title);
+  const heading = element('h3', {id: newId('figure')}, title());
   const canvas = element('canvas', {role: 'img'});
   const frame = haveCharts ? element('div', {class: 'chart'}, canvas) : null;
   const names = element('div', {class: 'legend-place'});
@@ -88,15 +90,16 @@ function figure(what) {
   let chart = null;
   const fill = () => {
     const [columns, rows] = what.table();
-    place.replaceChildren(table(what.title, columns, rows, {heads: false, long: true}));
+    place.replaceChildren(table(title(), columns, rows, {heads: false, long: true}));
   };
   details.addEventListener('toggle', () => {
     if (details.open) fill();
     else place.replaceChildren();
   });
   node.redraw = () => {
+    heading.textContent = title();
     if (what.models) names.replaceChildren(legend(what.models()));
-    canvas.setAttribute('aria-label', `${what.title}. ${what.summary()} The data follow as a table.`);
+    canvas.setAttribute('aria-label', `${title()}. ${what.summary()} The data follow as a table.`);
     if (details.open) fill();
     if (!haveCharts) return;
     if (what.rows) frame.style.height = `${Math.max(12, 6 + 2.5 * what.rows())}rem`;

@@ -29,7 +29,7 @@ function start() {
   startTheme();
   const main = document.getElementById('main'), list = document.getElementById('sections');
   if (!haveCharts) main.append(note('This program was built without Chart.js, so the figures are tables.'));
-  const sections = [overview(), howMade(), training(), ...quality(), dictionary(), latentBrowser()]
+  const sections = [overview(), howMade(), training(), ...quality(), dictionary(), latentBrowser(), definitions()]
     .filter((one) => one !== null);
   for (const one of sections) {
     main.append(one);

@@ -9,7 +9,7 @@ const figures = [
   ['Cosine', 'cosine'], ['L0, mean', 'l0.mean'], ['L0, 5 %', 'l0.p5'], ['L0, median', 'l0.p50'],
   ['L0, 95 %', 'l0.p95'], ['L0, largest', 'l0.max'], ['Dead latents', 'dead'],
   ['Rare latents (fewer than 1 token in 100,000, dead ones too)', 'rare'],
-  ['AFA: mean (|f| − |x|)²', 'afa'], ['eLBO, median', 'elbo.median'], ['eLBO, 25 %', 'elbo.q25'],
+  ['AFA: mean (|f| − |z|)²', 'afa'], ['eLBO, median', 'elbo.median'], ['eLBO, 25 %', 'elbo.q25'],
   ['eLBO, 75 %', 'elbo.q75'], ['eLBO, mean', 'elbo.mean'],
   ['Tokens without eLBO', 'elbo.undefined'], ['Description length, bits a token', 'description_length'],
   ['eps, largest', 'eps.max'], ['eps, mean', 'eps.mean'], ['eps, largest absolute', 'eps.max_abs'],
@@ -24,44 +24,70 @@ function qualityTable() {
   const rows = figures.map(([title, path]) =>
     [title, ...having.map((model) => at(model.evaluation, path))])
     .filter((row) => row.slice(1).some((value) => value !== undefined));
-  return table('All figures of the evaluation', ['Figure', ...having.map((model) => model.name)], rows);
+  const norms = ['input.norm: the space of MSE, AFA and |z|', ...having.map((model) =>
+    element('td', {class: 'number'}, normOf(model) ?? '–'))];
+  return table(`All figures of the evaluation${normsDiffer() ? '; MSE and AFA of models with different ' +
+    'input.norm are in different spaces and do not compare' : ''}`, ['Figure', ...having.map((model) => model.name)],
+  normsDiffer() ? [norms, ...rows] : rows, {more: definitionsLink()});
+}
+
+/* Whether errors of the models are of different spaces. */
+function normsDiffer() {
+  return new Set(models.filter(evaluated).map(normOf)).size > 1;
 }
 
 /* ---- L0 against MSE ---- */
 
 const selectionShapes = {topk: 'circle', topafa: 'rectRot', batchtopk: 'triangle', jumprelu: 'rect'};
 
-function frontierPoint(model) {
-  return {x: model.evaluation.l0.mean, y: model.evaluation.mse, label: model.name};
+const errors = {mse: 'MSE', nmse: 'NMSE', fvu: 'FVU'};
+
+/* Models of one selection, size, input.norm and table, in the order of L0, as a thin line. */
+function families(having, point) {
+  const family = (model) => JSON.stringify([selectionOf(model), latentsOf(model), normOf(model), model.table]);
+  return [...new Set(having.map(family))].map((kind) => ({label: kind, showLine: true, pointRadius: 0,
+    pointHitRadius: 0, borderWidth: 1, borderColor: themeColour('--faint'), data: having
+      .filter((model) => family(model) === kind).map(point).sort((a, b) => a.x - b.x)}));
 }
 
-/* Models of one selection, in the order of L0, as a thin line. */
-function families(having) {
-  const selection = (model) => at(model, 'checkpoint.selection');
-  return [...new Set(having.map(selection))].map((kind) => ({label: kind, showLine: true, pointRadius: 0,
-    pointHitRadius: 0, borderWidth: 1, borderColor: themeColour('--faint'), data: having
-      .filter((model) => selection(model) === kind).map(frontierPoint).sort((a, b) => a.x - b.x)}));
+/* The sign of a selection; hollow after the eighth model, when colours come again. */
+function frontierMark(model, point) {
+  const again = model.index >= palettes.light.length;
+  return lineOf(model, [point], {pointRadius: 7, pointHoverRadius: 8, showLine: false, borderDash: [],
+    borderWidth: again ? 2.5 : 1.75, backgroundColor: again ? themeColour('--page') : colour(model),
+    pointStyle: selectionShapes[selectionOf(model)] || 'rect'});
+}
+
+function errorControls(state, changed) {
+  const choose = element('select', {id: 'frontier-error', onchange: () => {
+    state.error = choose.value;
+    changed();
+  }}, Object.entries(errors).map(([value, text]) => element('option', {value}, text)));
+  return element('div', {class: 'controls'}, element('label', {for: 'frontier-error'}, 'Error ', choose));
 }
 
 function frontier() {
-  const having = () => shownModels(evaluated);
+  const state = {error: 'mse'};
+  const having = () => shownModels(evaluated), name = () => errors[state.error];
+  const point = (model) => ({x: model.evaluation.l0.mean, y: model.evaluation[state.error], label: model.name});
   const drawn = figure({
-    title: 'L0 against MSE',
+    title: () => `L0 against ${name()}`,
     caption: 'Lower left is better: fewer active latents and a smaller error. Circles are topk, diamonds ' +
-      'topafa, triangles batchtopk, squares jumprelu; models of one kind are joined. Each error is in the ' +
-      'space of its model’s own input, after input.norm. Both scales are logarithmic.',
+      'topafa, triangles batchtopk, squares jumprelu; models of equal selection, number of latents and ' +
+      'input.norm are joined. Each error is in the space of its model’s own input, after input.norm. ' +
+      (normsDiffer() ? 'These models have different ones, so that their MSE do not compare; NMSE and FVU, which ' +
+        'are relative to that space, come closer to it. ' : '') + 'Both scales are logarithmic.',
+    controls: errorControls(state, () => drawn.redraw()),
     models: having,
-    summary: () => having().map((model) => `${model.name}: L0 ${number(frontierPoint(model).x)}, MSE ` +
-      number(frontierPoint(model).y)).join('; ') + '.',
-    table: () => [['Model', 'L0', 'MSE'], having().map((model) =>
-      [model.name, frontierPoint(model).x, frontierPoint(model).y])],
+    summary: () => having().map((model) => `${model.name}: L0 ${number(point(model).x)}, ${name()} ` +
+      number(point(model).y)).join('; ') + '.',
+    table: () => [['Model', 'L0', name(), 'input.norm'], having().map((model) =>
+      [model.name, point(model).x, point(model).y, normOf(model)])],
     chart: () => ({
       type: 'scatter',
-      data: {datasets: [...having().map((model) => lineOf(model, [frontierPoint(model)],
-        {pointRadius: 7, pointHoverRadius: 8, showLine: false, borderDash: [],
-          pointStyle: selectionShapes[at(model, 'checkpoint.selection')] || 'rect'})), ...families(having())]},
-      options: chartOptions({title: 'L0', log: true, ...around(having().map((m) => frontierPoint(m).x))},
-        {title: 'MSE', log: true, ...around(having().map((m) => frontierPoint(m).y))}),
+      data: {datasets: [...having().map((model) => frontierMark(model, point(model))), ...families(having(), point)]},
+      options: chartOptions({title: 'L0', log: true, ...around(having().map((m) => point(m).x))},
+        {title: name(), log: true, ...around(having().map((m) => point(m).y))}),
     }),
   });
   keepDrawn(drawn.redraw);
@@ -192,7 +218,57 @@ function zfFigure(model, scales) {
     chart: () => zfChart(model, scales),
   });
   if (counts.length) drawn.append(table(`Tokens on either side of the lines, ${model.name}`,
-    ['Where', 'Tokens', 'Share'], counts));
+    ['Where', 'Tokens', 'Share'], counts, {more: definitionsLink()}));
+  keepDrawn(() => {
+    drawn.hidden = !shown.has(model.index);
+    if (!drawn.hidden) drawn.redraw();
+  });
+  return drawn;
+}
+
+/* ---- |f~| / |z|, where all |z| are nearly equal and the ZF plot is a bar ---- */
+
+function isNarrow(model) {
+  const z = model.evaluation.zf.z;
+  const least = z.reduce((a, b) => Math.min(a, b), Infinity), most = z.reduce((a, b) => Math.max(a, b), 0);
+  return most > 0 && most - least < 1e-3 * most;
+}
+
+/* {edges, counts} in 40 bins. */
+function ratioHistogram(model) {
+  const zf = model.evaluation.zf, bins = 40;
+  const ratios = zf.z.map((z, i) => zf.f[i] / z);
+  const least = ratios.reduce((a, b) => Math.min(a, b), Infinity);
+  const most = Math.max(ratios.reduce((a, b) => Math.max(a, b), 0), least + 1e-6);
+  const counts = new Array(bins).fill(0);
+  for (const ratio of ratios)
+    counts[Math.min(bins - 1, Math.floor(bins * (ratio - least) / (most - least)))] += 1;
+  return {edges: Array.from({length: bins + 1}, (_, i) => least + i * (most - least) / bins), counts};
+}
+
+function ratioChart(model, histogram) {
+  const text = themeColour('--text'), slopes = zfLines().map((line) => line.slope);
+  const points = histogramPoints(histogram), top = 1.05 * Math.max(...points.map((point) => point.y));
+  const lines = zfLines().map((line) => ({label: line.name, showLine: true, pointRadius: 0, pointHitRadius: 0,
+    borderColor: text, borderWidth: line.slope === 1 ? 1.75 : 1.25, borderDash: line.dash,
+    data: [0, top].map((y) => ({x: line.slope, y}))}));
+  const min = Math.min(...slopes, histogram.edges[0]) * 0.97, max = Math.max(...slopes, ...histogram.edges) * 1.03;
+  return {type: 'scatter', data: {datasets: [...lines, lineOf(model, points, {pointRadius: 0, fill: 'origin',
+    borderDash: [], backgroundColor: faint(colour(model), 0.15)})]},
+  options: chartOptions({title: '|f~| / |z|', min, max}, {title: 'Share of tokens', min: 0, max: top})};
+}
+
+function ratioFigure(model) {
+  const histogram = ratioHistogram(model);
+  const drawn = figure({
+    title: `|f~| / |z| of ${model.name}`, small: true,
+    caption: 'Norms of the input hardly differ here, so that the plot above is a bar: the same tokens by the ratio ' +
+      'of the norms. The lines are those of the ZF plot: 1 (solid) and 1 / √(1 ± eps (n − 1)).',
+    summary: () => `Ratios from ${number(histogram.edges[0])} to ${number(histogram.edges[histogram.counts.length])}.`,
+    table: () => [['From', 'To', 'Tokens'], histogram.counts.map((count, i) =>
+      [histogram.edges[i], histogram.edges[i + 1], count])],
+    chart: () => ratioChart(model, histogram),
+  });
   keepDrawn(() => {
     drawn.hidden = !shown.has(model.index);
     if (!drawn.hidden) drawn.redraw();
@@ -208,7 +284,8 @@ function zfPlots() {
     'bias counted as one more latent, |f~|. On the solid line y = x they are equal; above it a token is ' +
     'over-activated, below it under-activated. The broken lines are |z| / √(1 ± eps (n − 1)) for ' +
     'eps (n − 1) = 0.25 (dashes), 0.5 (short dashes) and 1 (dots; its upper one is infinite).'),
-  element('div', {class: 'grid'}, having.map((model) => zfFigure(model, scales)))];
+  element('div', {class: 'grid'}, having.map((model) =>
+    element('div', {}, zfFigure(model, scales), isNarrow(model) ? ratioFigure(model) : null)))];
 }
 
 /* ---- distributions ---- */

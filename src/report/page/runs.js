@@ -2,9 +2,10 @@
 /* The first table, which also says what is shown, and how each run was made. */
 
 const glance = [
-  ['Selection', 'checkpoint.selection'], ['Latents', 'checkpoint.n_latent'],
-  ['Step', 'checkpoint.step'], ['L0', 'evaluation.l0.mean'], ['MSE', 'evaluation.mse'],
-  ['FVU', 'evaluation.fvu'], ['Dead', 'evaluation.dead'], ['eLBO, median', 'evaluation.elbo.median'],
+  ['Selection', selectionOf], ['Latents', latentsOf],
+  ['Step', (m) => at(m, 'checkpoint.step')], ['L0', (m) => at(m, 'evaluation.l0.mean')],
+  ['MSE', (m) => at(m, 'evaluation.mse')], ['FVU', (m) => at(m, 'evaluation.fvu')],
+  ['Dead', (m) => at(m, 'evaluation.dead')], ['eLBO, median', (m) => at(m, 'evaluation.elbo.median')],
 ];
 
 function chooser(model) {
@@ -24,12 +25,12 @@ function missing() {
 }
 
 function overview() {
-  const rows = models.map((model) => [chooser(model), ...glance.map(([, path]) => at(model, path))]);
+  const rows = models.map((model) => [chooser(model), ...glance.map(([, of]) => of(model))]);
   const data = report.tables.map((of) => `${of.files.join(', ')} (${several(of.rows, 'token')}` +
     `${originText(of) ? ` of ${originText(of)}` : ''})`);
   return section('overview', 'Overview',
     table('The models at a glance; the boxes choose which of them the charts show',
-      ['Model', ...glance.map(([title]) => title)], rows),
+      ['Model', ...glance.map(([title]) => title)], rows, {more: definitionsLink()}),
     element('p', {}, data.length ? `Evaluated on ${data.join('; ')}.` : 'Nothing was evaluated.'),
     missing());
 }
@@ -81,10 +82,10 @@ function history(model) {
       {class: /^(warning|error):/.test(line) ? 'warning' : null}, line))));
 }
 
-/* Keys whose values differ between runs; a single run has none. */
+/* Keys whose values differ among the models that have them; folders of other tools have few. */
 function differences(all) {
-  const keys = all.length > 1 ? [...all[0].keys()].concat(...all.slice(1).map((one) => [...one.keys()])) : [];
-  return [...new Set(keys)].filter((key) => new Set(all.map((one) => one.get(key))).size > 1);
+  const keys = [...new Set(all.flatMap((one) => [...one.keys()]))];
+  return keys.filter((key) => new Set(all.filter((one) => one.has(key)).map((one) => one.get(key))).size > 1);
 }
 
 function configurations() {

@@ -62,7 +62,7 @@ function evaluationsInTraining() {
     [model.name, e.step, e.mse, e.fvu, at(e, 'l0.mean'), e.dead, at(e, 'elbo.median')]));
   return rows.length ? element('details', {}, element('summary', {}, 'Evaluations during training'),
     table('Evaluations during training (eval.every)',
-      ['Model', 'Step', 'MSE', 'FVU', 'L0', 'Dead', 'eLBO, median'], rows)) : null;
+      ['Model', 'Step', 'MSE', 'FVU', 'L0', 'Dead', 'eLBO, median'], rows, {more: definitionsLink()})) : null;
 }
 
 function phases() {
@@ -75,9 +75,10 @@ function phases() {
     [seconds(model), `${(100 * seconds(model) / total(model)).toFixed(1)}\u00a0%`])];
   const first = having[0];
   names.sort((a, b) => first.training.phases[b] - first.training.phases[a]);
-  return table('Where the time of training went, by phase, as far as logged (all starts together)',
-    ['Phase', ...columns], [...names.map((name) => row(name, (model) => model.training.phases[name])),
-      row('total', total)]);
+  return table('Where the time of training went, by phase, up to the last logged step (all starts together); the ' +
+    'evaluation and the checkpoint at the end of a run come after it',
+  ['Phase', ...columns], [...names.map((name) => row(name, (model) => model.training.phases[name])),
+    row('total', total)]);
 }
 
 function training() {
