@@ -18,7 +18,7 @@ struct orth_feed {
     orth_stream *stream; ///< for batches of one size: the last, shorter one needs another
 };
 
-static orth_status check_width(const orth_dataset *dataset, const orth_sae *sae)
+orth_status orth_feed_check_width(const orth_dataset *dataset, const orth_sae *sae)
 {
     int64_t in_file;
     if (orth_dataset_width(dataset) == sae->d_model)
@@ -53,7 +53,7 @@ orth_status orth_feed_open(orth_dataset *dataset, const orth_sae *sae, int64_t b
                            orth_feed **out)
 {
     orth_feed *feed = NULL;
-    orth_status status = check_width(dataset, sae);
+    orth_status status = orth_feed_check_width(dataset, sae);
     if (status == ORTH_OK)
         status = ORTH_ALLOCATE(1, "feed", &feed);
     if (status == ORTH_OK) {

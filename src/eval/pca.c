@@ -4,6 +4,7 @@
 #include "frame.h"
 
 #include <orthant/base/memory.h>
+#include <orthant/eval/feed.h>
 #include <orthant/io/stream.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/alive.h>
@@ -46,22 +47,11 @@ static void pass_free(pass *p)
     memset(p, 0, sizeof *p);
 }
 
-static orth_status check_width(const orth_dataset *dataset, const orth_sae *sae)
-{
-    int64_t in_file;
-    if (!sae || orth_dataset_width(dataset) == sae->d_model)
-        return ORTH_OK;
-    return orth_fail(ORTH_ERR_DATA,
-                     "%s: tokens have %lld values, the model takes %lld; use activations of the "
-                     "layer that it was trained on",
-                     orth_dataset_locate(dataset, 0, &in_file),
-                     (long long)orth_dataset_width(dataset), (long long)sae->d_model);
-}
-
 static orth_status pass_allocate(pass *p)
 {
     int64_t d = orth_dataset_width(p->dataset);
-    ORTH_TRY(check_width(p->dataset, p->sae));
+    if (p->sae)
+        ORTH_TRY(orth_feed_check_width(p->dataset, p->sae));
     ORTH_TRY(ORTH_ALLOCATE(p->block * d, "rows of activations", &p->x));
     ORTH_TRY(ORTH_ALLOCATE(p->block, "marks of rows", &p->finite));
     ORTH_TRY(ORTH_ALLOCATE(p->block, "weights of rows", &p->factor));

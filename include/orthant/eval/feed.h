@@ -16,6 +16,9 @@ typedef struct orth_feed_batch {
     int64_t n_token;   ///< in the global batch; 0: the table has ended
 } orth_feed_batch;
 
+/** ORTH_ERR_DATA, which names the first file, when the table's width is not the model's. Local. */
+orth_status orth_feed_check_width(const orth_dataset *dataset, const orth_sae *sae);
+
 /**
  * Start. Each rank reads the part of every batch that orth_grid_reads names. With `skip` rows with
  * NaN or Inf get weight zero, otherwise they are an error. ORTH_ERR_DATA when the table's width is
