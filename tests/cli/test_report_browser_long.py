@@ -193,6 +193,14 @@ class Page(unittest.TestCase):
             self.assertLess(time.monotonic(), end, what)
             time.sleep(0.02)
 
+    def until_latent(self, latent):
+        """Until the page of this latent is shown and has the focus. Asked in one script: a link's page is
+        drawn when the address has changed, which may be between two questions to the browser."""
+        self.until(lambda: self.run_script("""
+            const title = document.activeElement;
+            return title.id === 'latent-title' && title.firstChild.textContent === arguments[0]""",
+            f"Latent {latent}"), f"latent {latent}")
+
     def texts(self, selector):
         return [one.get_attribute("textContent") for one in self.all(selector)]
 
@@ -548,10 +556,7 @@ class Page(unittest.TestCase):
         box = self.one("#latent-search")
         box.send_keys(str(latent))
         self.press(self.all("table.latents tbody a")[0])
-        title = self.one("#latent-title")
-        self.until(lambda: self.one("#latent-title").text.startswith(f"Latent {latent}"), "the latent")
-        title = self.one("#latent-title")
-        self.assertEqual(self.driver.switch_to.active_element, title)
+        self.until_latent(latent)
         values = [float(one.get_attribute("title")) for one in self.all(".examples .value")]
         self.assertEqual(values[0], latents["max"][latent])
         self.assertLessEqual(set(values), set(latents["examples"][latent][1::2]))
@@ -566,9 +571,9 @@ class Page(unittest.TestCase):
         links = self.all(".nearest a")
         self.assertEqual([int(one.text.split()[1]) for one in links], nearest[::2])
         self.press(links[0])
-        self.until(lambda: self.one("#latent-title").text.startswith(f"Latent {nearest[0]}"), "the nearest")
+        self.until_latent(nearest[0])
         self.driver.back()
-        self.until(lambda: self.one("#latent-title").text.startswith(f"Latent {latent}"), "the way back")
+        self.until_latent(latent)
 
     def test_other_model(self):
         Select(self.one("#latent-model")).select_by_value("1")
@@ -577,7 +582,7 @@ class Page(unittest.TestCase):
         order = sorted(range(cli.LATENTS), key=lambda i: (-latents["frequency"][i], i))
         self.assertEqual(self.shown_latents(), order[:25])
         self.driver.get(pathlib.Path(self.page).as_uri() + "#latent-1-7")
-        self.until(lambda: self.one("#latent-title").text.startswith("Latent 7"), "the link's latent")
+        self.until_latent(7)
 
     def test_hostile_words(self):
         """They are texts: shown, harmless, and what turns or hides text is named."""
@@ -585,7 +590,8 @@ class Page(unittest.TestCase):
         box.send_keys("window.harmed")
         self.assertGreater(len(self.shown_latents()), 0)
         self.press(self.all("table.latents tbody a")[0])
-        self.until(lambda: "window.harmed" in self.one("article.latent").text, "the words")
+        self.until(lambda: self.run_script("""return document.querySelector('article.latent').innerText
+            .includes('window.harmed')"""), "the words")
         self.assertEqual(self.all("main img"), [])
         self.assertNotIn("\u202e", self.one("main").text)
         box.clear()
@@ -622,8 +628,7 @@ class Page(unittest.TestCase):
         link = self.all("table.latents tbody a")[4]
         latent = link.text
         link.send_keys(Keys.ENTER)
-        self.until(lambda: self.one("#latent-title").text.startswith(f"Latent {latent}"), "the latent")
-        self.assertEqual(self.driver.switch_to.active_element.get_attribute("id"), "latent-title")
+        self.until_latent(latent)
         summary = self.all("figure summary")[0]
         summary.send_keys(Keys.ENTER)
         self.until(lambda: self.all("figure td"), "the table")
