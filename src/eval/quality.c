@@ -2,6 +2,7 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/kern/norm.h>
+#include <orthant/kern/threads.h>
 #include <orthant/par/collective.h>
 #include <orthant/sae/measure.h>
 
@@ -37,7 +38,8 @@ struct orth_quality_sums {
     double *column_sums;    ///< (d) of z - b_dec - pivot
     double *column_squares; ///< (d)
     bool has_pivot;
-    int64_t *fired; ///< (n_own) tokens on which each own latent fired
+    int64_t *fired;   ///< (n_own) tokens on which each own latent fired
+    uint32_t *counts; ///< (threads, n_own) scratch
     orth_counts l0;
     orth_values elbo;
     orth_histogram elbo_histogram;
@@ -60,6 +62,7 @@ static orth_status create_arrays(const orth_sae *sae, int64_t rows, int64_t batc
     ORTH_TRY(ORTH_ALLOCATE(d, "column sums", &s->column_sums));
     ORTH_TRY(ORTH_ALLOCATE(d, "column squares", &s->column_squares));
     ORTH_TRY(ORTH_ALLOCATE(n_own, "firing counts", &s->fired));
+    ORTH_TRY(ORTH_ALLOCATE(orth_threads_count() * n_own, "firing counts", &s->counts));
     ORTH_TRY(orth_values_create(judged * batches, rows <= ORTH_QUALITY_EXACT, &s->elbo));
     ORTH_TRY(orth_histogram_create(ELBO_LEAST, 1.0 / BINS_PER_DECADE,
                                    (int64_t)(ELBO_MOST - ELBO_LEAST) * BINS_PER_DECADE,
@@ -148,8 +151,8 @@ orth_status orth_quality_add(orth_quality_sums *s, const orth_sae *sae, const or
     const orth_grid *grid = sae->grid;
     const orth_batch *batch = &w->batch;
     orth_range part = orth_partition(batch->n_token, grid->n_shard, grid->shard_index);
-    orth_measure_fired(&w->code, orth_range_size(sae->own), s->fired);
-    orth_measure_code(&w->code, s->decoder_norm, s->code_measures);
+    orth_measure_code(&w->code, orth_range_size(sae->own), s->decoder_norm, s->counts,
+                      s->code_measures, s->fired);
     ORTH_TRY(orth_sum_f64(s->code_measures, batch->n_token * ORTH_CODE_MEASURES, grid->group));
     ORTH_TRY(add_columns(s, sae, batch, part));
     orth_measure_rows(batch, part, w->residual, sae->weights.b_dec, sae->d_model, s->row_measures);
@@ -289,7 +292,7 @@ void orth_quality_free(orth_quality_sums *s)
     if (!s)
         return;
     void *blocks[] = {s->decoder_norm, s->code_measures,  s->row_measures, s->pivot,
-                      s->column_sums,  s->column_squares, s->fired};
+                      s->column_sums,  s->column_squares, s->fired,        s->counts};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         orth_free(blocks[i]);
     orth_counts_free(&s->l0);

@@ -234,12 +234,41 @@ static void pass_scale_accumulate(double factor, float *row, double *sum, int64_
     }
 }
 
+static void pass_entries(int64_t n, const uint32_t *index, const float *value, const double *norm,
+                         double sums[3])
+{
+    pass_doubles squares = {0.0}, scaled = {0.0}, plain = {0.0}, f;
+    double lane[3][PASS_LANES];
+    int64_t e = 0;
+    for (; e + PASS_LANES <= n; e += PASS_LANES) {
+        const uint32_t *i = index + e;
+        pass_doubles s = {norm[i[0]], norm[i[1]], norm[i[2]], norm[i[3]],
+                          norm[i[4]], norm[i[5]], norm[i[6]], norm[i[7]]};
+        PASS_LOAD(f, value + e);
+        s *= f;
+        squares += f * f;
+        scaled += s * s;
+        plain += s;
+    }
+    memcpy(lane[0], &squares, sizeof lane[0]);
+    memcpy(lane[1], &scaled, sizeof lane[1]);
+    memcpy(lane[2], &plain, sizeof lane[2]);
+    for (int l = 0; e < n; e++, l++) {
+        double last = (double)value[e], s = last * norm[index[e]];
+        lane[0][l] += last * last;
+        lane[1][l] += s * s;
+        lane[2][l] += s;
+    }
+    for (int k = 0; k < 3; k++)
+        sums[k] = pass_fold(lane[k]);
+}
+
 #define PASS_TABLE                                                                                 \
     {                                                                                              \
         .dot = pass_dot, .sum = pass_sum, .spread = pass_spread, .standardise = pass_standardise,  \
         .distance = pass_distance, .scale_dot = pass_scale_dot, .project = pass_project,           \
         .subtract = pass_subtract, .add = pass_add, .accumulate = pass_accumulate,                 \
-        .scale_accumulate = pass_scale_accumulate                                                  \
+        .scale_accumulate = pass_scale_accumulate, .entries = pass_entries                         \
     }
 
 #endif

@@ -5,9 +5,10 @@
 
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
 /* Interleaved partial sums, added in a fixed order, as in kern/passes.h; columns of a strip. */
-enum { LANES = 8, STRIP = 32, CODE_LANES = 4 };
+enum { LANES = 8, STRIP = 32 };
 
 void orth_measure_norms(const float *rows, int64_t n_row, int64_t d, double *norm)
 {
@@ -48,33 +49,29 @@ void orth_measure_sum(const float *x, int64_t n_row, int64_t d, float *rows, dou
         squares[i] = passes->add(x + i * d, rows + i * d, d);
 }
 
-/* In lanes: one sum would wait for each addition. */
-static void measure_entries(int64_t n, const uint32_t *latent, const float *value,
-                            const double *decoder_norm, double *out)
+void orth_measure_code(const orth_code *code, int64_t n_latent, const double *decoder_norm,
+                       uint32_t *counts, double *out, int64_t *fired)
 {
-    double square[CODE_LANES] = {0.0}, decoded[CODE_LANES] = {0.0}, sum[CODE_LANES] = {0.0};
-    for (int64_t e = 0; e < n; e += CODE_LANES) {
-        int64_t width = n - e < CODE_LANES ? n - e : CODE_LANES;
-        for (int64_t l = 0; l < width; l++) {
-            double f = (double)value[e + l], scaled = f * decoder_norm[latent[e + l]];
-            square[l] += f * f;
-            decoded[l] += scaled * scaled;
-            sum[l] += scaled;
+    const orth_passes *passes = orth_kernels_get()->passes;
+#pragma omp parallel
+    {
+        int threads = omp_get_num_threads();
+        uint32_t *mine = counts + omp_get_thread_num() * n_latent;
+        memset(mine, 0, (size_t)n_latent * sizeof *mine);
+#pragma omp for schedule(dynamic, 64)
+        for (int64_t t = 0; t < code->n_token; t++) {
+            int64_t first = code->start[t], n = code->start[t + 1] - first;
+            const uint32_t *latent = code->latent + first;
+            double *measures = out + t * ORTH_CODE_MEASURES;
+            passes->entries(n, latent, code->value + first, decoder_norm, measures);
+            measures[ORTH_CODE_COUNT] = (double)n;
+            for (int64_t e = 0; e < n; e++)
+                mine[latent[e]]++;
         }
-    }
-    out[ORTH_CODE_SQUARE] = (square[0] + square[2]) + (square[1] + square[3]);
-    out[ORTH_CODE_DECODED] = (decoded[0] + decoded[2]) + (decoded[1] + decoded[3]);
-    out[ORTH_CODE_DECODED_SUM] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
-    out[ORTH_CODE_COUNT] = (double)n;
-}
-
-void orth_measure_code(const orth_code *code, const double *decoder_norm, double *out)
-{
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int64_t t = 0; t < code->n_token; t++) {
-        int64_t first = code->start[t];
-        measure_entries(code->start[t + 1] - first, code->latent + first, code->value + first,
-                        decoder_norm, out + t * ORTH_CODE_MEASURES);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n_latent; i++)
+            for (int p = 0; p < threads; p++)
+                fired[i] += counts[p * n_latent + i];
     }
 }
 

@@ -32,7 +32,7 @@ static rows fill(int64_t seed)
 
 /* All passes of a set on copies of the same rows; what they return and leave. */
 typedef struct outcome {
-    double values[8];
+    double values[11];
     rows left[7];
 } outcome;
 
@@ -53,6 +53,10 @@ static void run(const orth_passes *p, const rows *from, int64_t offset, int64_t 
     out->values[6] = p->sum(from->a + offset, d);
     out->values[7] = p->spread(from->a + offset, 0.1, d);
     p->standardise(0.1, 1.3, r[6].a + offset, d);
+    uint32_t index[WIDEST];
+    for (int64_t e = 0; e < d; e++)
+        index[e] = (uint32_t)(e * 7 % WIDEST);
+    p->entries(d, index, from->a + offset, from->c + 1, out->values + 8);
 }
 
 START_TEST(every_set_gives_the_same_bits)
@@ -80,7 +84,7 @@ START_TEST(the_reference_is_what_it_says)
     int64_t count = MARGIN + WIDEST + MARGIN;
     for (int64_t d = 0; d <= WIDEST; d++) {
         rows from = fill(d), want[7] = {from, from, from, from, from, from, from};
-        double sums[8] = {0.0};
+        double sums[11] = {0.0};
         run(orth_kernels_named("reference")->passes, &from, 2, d, &o);
         for (int64_t j = 0; j < d; j++) {
             double a = (double)from.a[2 + j], b = (double)from.b[1 + j], c = from.c[1 + j];
@@ -92,7 +96,11 @@ START_TEST(the_reference_is_what_it_says)
             want[5].a[2 + j] = (float)(0.3 * a);
             want[5].c[1 + j] = c + (double)want[5].a[2 + j];
             want[6].a[2 + j] = (float)((a - 0.1) * 1.3);
+            double s = a * from.c[1 + j * 7 % WIDEST];
             sums[6] += a;
+            sums[8] += a * a;
+            sums[9] += s * s;
+            sums[10] += s;
             sums[7] += (a - 0.1) * (a - 0.1);
             sums[0] += a * b;
             sums[1] += (a - c) * (a - c);
@@ -100,7 +108,7 @@ START_TEST(the_reference_is_what_it_says)
             for (int i = 1; i < 4; i++)
                 sums[2 + i] += pow((double)want[i].b[1 + j], 2.0);
         }
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < 11; i++)
             ck_assert_double_eq_tol(o.values[i], sums[i], 1e-12);
         for (int i = 0; i < 7; i++) {
             for (int64_t j = 0; j < count; j++) {

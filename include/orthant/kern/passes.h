@@ -40,6 +40,11 @@ typedef struct orth_passes {
     /** sum_j = sum_j + factor row_j */
     void (*accumulate)(double factor, const float *row, double *sum, int64_t d);
 
+    /** Of n entries e with f = value_e and s = f norm[index_e], lane by lane as elements of a row:
+     * sums = {sum f^2, sum s^2, sum s}. */
+    void (*entries)(int64_t n, const uint32_t *index, const float *value, const double *norm,
+                    double sums[3]);
+
     /** row_j = factor row_j, then sum_j = sum_j + row_j */
     void (*scale_accumulate)(double factor, float *row, double *sum, int64_t d);
 } orth_passes;

@@ -34,10 +34,12 @@ enum {
 
 /** out (n_token, ORTH_CODE_MEASURES), over the entries of each token: sum f_i^2,
  * sum (f_i |W_dec,i|)^2 and sum f_i |W_dec,i| with decoder_norm (own latents), number of entries.
- */
-void orth_measure_code(const orth_code *code, const double *decoder_norm, double *out);
+ * fired[i] += tokens that have an entry of own latent i. `counts` is scratch (orth_threads_count(),
+ * n_latent). */
+void orth_measure_code(const orth_code *code, int64_t n_latent, const double *decoder_norm,
+                       uint32_t *counts, double *out, int64_t *fired);
 
-/** fired[i] += tokens that have an entry of own latent i. */
+/** fired[i] += tokens that have an entry of own latent i: the same alone. */
 void orth_measure_fired(const orth_code *code, int64_t n_latent, int64_t *fired);
 
 /** What orth_measure_rows gives of a token. */

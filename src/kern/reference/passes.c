@@ -93,6 +93,21 @@ static void scale_accumulate(double factor, float *row, double *sums, int64_t d)
     }
 }
 
+static void entries(int64_t n, const uint32_t *index, const float *value, const double *norm,
+                    double sums[3])
+{
+    double squares[LANES] = {0.0}, scaled[LANES] = {0.0}, plain[LANES] = {0.0};
+    for (int64_t e = 0; e < n; e++) {
+        double f = (double)value[e], s = f * norm[index[e]];
+        squares[e % LANES] += f * f;
+        scaled[e % LANES] += s * s;
+        plain[e % LANES] += s;
+    }
+    sums[0] = fold(squares);
+    sums[1] = fold(scaled);
+    sums[2] = fold(plain);
+}
+
 const orth_passes orth_passes_reference = {.dot = dot,
                                            .sum = sum,
                                            .spread = spread,
@@ -103,4 +118,5 @@ const orth_passes orth_passes_reference = {.dot = dot,
                                            .subtract = subtract,
                                            .add = add,
                                            .accumulate = accumulate,
-                                           .scale_accumulate = scale_accumulate};
+                                           .scale_accumulate = scale_accumulate,
+                                           .entries = entries};
