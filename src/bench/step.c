@@ -164,8 +164,9 @@ typedef struct stage {
     orth_grid const *grid;
     orth_sae sae;
     orth_workspace workspace;
-    float *tokens;  ///< the own part of the batch, as it comes from the reader
-    int64_t before; ///< resident bytes before the model was made
+    orth_workspace evaluation; ///< as orthant eval has it
+    float *tokens;             ///< the own part of the batch, as it comes from the reader
+    int64_t before;            ///< resident bytes before the model was made
 } stage;
 
 int64_t orth_bench_resident(void)
@@ -205,6 +206,7 @@ static orth_status open_local(const orth_bench_options *sizes, stage *s)
 static void close_stage(stage *s)
 {
     orth_workspace_free(&s->workspace);
+    orth_workspace_free(&s->evaluation);
     orth_sae_free(&s->sae);
     orth_free(s->tokens);
 }
@@ -252,19 +254,21 @@ static orth_status run_step(stage *s, orth_phase_timer *timer, double *seconds, 
 }
 
 /* The same batch evaluated: codes, reconstruction and every figure of `orthant eval`, eps left out.
- */
+ * That fixes the weights once for all batches; here they have changed with the step before. */
 static orth_status run_evaluation(stage *s, orth_quality_sums *sums, double *seconds)
 {
     bool *valid;
     double since;
+    orth_workspace *w = &s->evaluation;
     int64_t batch = s->sae.recipe.batch, count = orth_range_size(orth_grid_reads(s->grid, batch));
-    float *x = orth_workspace_rows(&s->workspace, &s->sae, batch, &valid);
+    float *x = orth_workspace_rows(w, &s->sae, batch, &valid);
+    ORTH_TRY(orth_agree(s->grid->world, orth_workspace_fix(&s->sae, w)));
     ORTH_TRY(orth_bench_begin(s->grid->world, &since));
     memcpy(x, s->tokens, (size_t)(count * s->sae.d_model) * sizeof *x);
     memset(valid, 1, (size_t)count * sizeof *valid);
-    orth_status status = orth_forward(&s->sae, batch, &s->workspace, NULL);
+    orth_status status = orth_forward(&s->sae, batch, w, NULL);
     if (status == ORTH_OK)
-        status = orth_quality_add(sums, &s->sae, &s->workspace, 0);
+        status = orth_quality_add(sums, &s->sae, w, 0);
     if (status != ORTH_OK)
         return orth_end_job(s->grid->world, status);
     return orth_bench_end(s->grid->world, since, seconds);
@@ -311,13 +315,16 @@ static orth_status encoding_seconds(const stage *s, const orth_phase_timer *time
     return ORTH_OK;
 }
 
-/* Steps and evaluations in turn, so that both see the same machine. */
+/* Steps and evaluations in turn, so that both see the same machine; the peak of memory is that of
+ * the step alone. */
 static orth_status repeat_both(stage *s, orth_quality_sums *sums, int64_t count, double *times,
                                orth_phase_timer *timers, orth_bench_step *out)
 {
     double l0 = 0.0, seconds[count + 1], ratios[count + 1], encoding;
     orth_phase_timer warm;
     ORTH_TRY(run_step(s, &warm, times, &l0));
+    out->peak_memory = orth_peak_memory();
+    ORTH_TRY(orth_workspace_create(&s->sae, s->sae.recipe.batch, false, &s->evaluation));
     ORTH_TRY(run_evaluation(s, sums, seconds));
     for (int64_t r = 0; r < count; r++) {
         ORTH_TRY(run_step(s, timers + r, times + r, &l0));
@@ -401,7 +408,7 @@ static orth_status measure(const orth_grid *grid, const bench_case *which, int64
     *there = status == ORTH_OK && is_new(&s);
     if (*there)
         status = repeat(&s, sizes->repetitions, times, timers, out);
-    int64_t peak = orth_peak_memory() - s.before + alone;
+    int64_t peak = out->peak_memory - s.before + alone;
     if (*there && status == ORTH_OK)
         status = time_transposition(&s, report);
     close_stage(&s);

@@ -102,6 +102,8 @@ orth_status orth_evaluate(const orth_sae *sae, orth_dataset *dataset,
     orth_status status = ORTH_OK;
     if (!own.workspace)
         status = orth_workspace_create(sae, own.batch, false, &workspace);
+    if (status == ORTH_OK && !own.workspace && rows > own.batch)
+        status = orth_agree(sae->grid->world, orth_workspace_fix(sae, &workspace));
     if (status == ORTH_OK)
         status = evaluate_with(sae, dataset, own.workspace ? own.workspace : &workspace, &own,
                                &evaluation);

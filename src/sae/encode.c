@@ -41,6 +41,7 @@ typedef struct pass {
     int panel_tokens, panel_latents;
     int64_t row_bytes;  ///< of a row in a panel
     int64_t fine_bytes; ///< of a row of the second stage; 0: there is none
+    bool held;          ///< the latents' panels are there already
     int64_t k;          ///< selected per token, for screening
 } pass;
 
@@ -125,6 +126,8 @@ void orth_encoder_free(orth_encoder *encoder)
 {
     orth_free(encoder->x_panels);
     orth_free(encoder->w_panels);
+    orth_free(encoder->held);
+    orth_free(encoder->held_bias);
     orth_free(encoder->x_fine);
     orth_free(encoder->w_fine);
     orth_free(encoder->rows);
@@ -142,6 +145,7 @@ static void set_widths(pass *p)
     p->row_bytes = p->screen ? p->screen->row_bytes(p->encoder->d_model)
                              : p->encoder->d_model * (int64_t)sizeof(float);
     p->fine_bytes = p->screen ? fine_bytes(p->screen, p->encoder->d_model) : 0;
+    p->held = p->encoder->held && !p->screen && !p->index;
 }
 
 static int64_t slot_of(const pass *p, int64_t position)
@@ -223,6 +227,35 @@ static void keep_row(orth_selection *selection, int64_t slot, const float *row, 
         selection->ops->prune(selection, slot, c->scratch + omp_get_thread_num() * c->capacity);
 }
 
+/* Every latent's panel in one array. */
+orth_status orth_encoder_hold(const orth_sae *sae, orth_encoder *encoder)
+{
+    int64_t d = encoder->d_model, n = orth_range_size(sae->own);
+    int width = orth_kernels_get()->panel_latents;
+    int64_t padded = (n + width - 1) / width * width, row_bytes = d * (int64_t)sizeof(float);
+    if (encoder->screen)
+        return ORTH_OK;
+    if (!encoder->held)
+        ORTH_TRY(ORTH_ALLOCATE(padded * row_bytes, "latent panels", &encoder->held));
+    if (!encoder->held_bias)
+        ORTH_TRY(ORTH_ALLOCATE(padded, "latent panels", &encoder->held_bias));
+    memcpy(encoder->held_bias, sae->weights.b_enc, (size_t)n * sizeof *encoder->held_bias);
+#pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < n; at += width)
+        orth_pack(sae->weights.W_enc + at * d, NULL, smaller(width, n - at), width, d,
+                  (float *)(encoder->held + at * row_bytes));
+    return ORTH_OK;
+}
+
+/* The panel that begins with latent `at` of those packed from `first` on, and its b_enc. */
+static const float *latent_panel(const pass *p, int64_t first, int64_t at, const float **bias)
+{
+    const orth_encoder *encoder = p->encoder;
+    *bias = p->held ? encoder->held_bias + first + at : latent_row(encoder, ROW_BIAS, at);
+    return (const float *)(p->held ? encoder->held + (first + at) * p->row_bytes
+                                   : encoder->w_panels + at * p->row_bytes);
+}
+
 /* One panel of tokens with latents [at, at + count) of the packed ones, which start at `first` of
  * the list: the tile stays in the first-level cache and is reduced row by row. */
 static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at, int64_t count)
@@ -233,10 +266,10 @@ static void encode_tile(const pass *p, int64_t token, int64_t first, int64_t at,
     const float *x = (const float *)(encoder->x_panels + token * p->row_bytes);
     float *tile =
         encoder->tile + (int64_t)omp_get_thread_num() * ORTH_PANEL_TOKENS_MAX * ORTH_TILE_LATENTS;
-    for (int64_t i = 0; i < count; i += p->panel_latents)
-        orth_kernels_get()->chain(
-            encoder->d_model, x, (const float *)(encoder->w_panels + (at + i) * p->row_bytes),
-            latent_row(encoder, ROW_BIAS, at + i), tile + i, ORTH_TILE_LATENTS);
+    for (int64_t i = 0; i < count; i += p->panel_latents) {
+        const float *bias, *w = latent_panel(p, first, at + i, &bias);
+        orth_kernels_get()->chain(encoder->d_model, x, w, bias, tile + i, ORTH_TILE_LATENTS);
+    }
     for (int64_t r = 0; r < smaller(p->panel_tokens, p->n_slot - token); r++) {
         int64_t slot = slot_of(p, token + r);
         if (p->batch->valid[c->first_token + slot])
@@ -333,7 +366,7 @@ static void encode_pass(const pass *p)
         for (int64_t first = 0; first < p->n_latent; first += most) {
             int64_t count = smaller(most, p->n_latent - first);
 #pragma omp for schedule(static)
-            for (int64_t at = 0; at < count; at += p->panel_latents)
+            for (int64_t at = 0; at < (p->held ? 0 : count); at += p->panel_latents)
                 pack_latents(p, first, count, at);
 #pragma omp for schedule(dynamic, 1)
             for (int64_t token = 0; token < p->n_slot; token += p->panel_tokens)

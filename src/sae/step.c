@@ -28,13 +28,22 @@ static orth_status decode_residual(const orth_sae *sae, const orth_code *code, o
     return ORTH_OK;
 }
 
+orth_status orth_workspace_fix(const orth_sae *sae, orth_workspace *w)
+{
+    ORTH_TRY(orth_encoder_hold(sae, &w->encoder));
+    measure_decoder(sae, w->decoder_norm);
+    w->fixed = true;
+    return ORTH_OK;
+}
+
 orth_status orth_forward(const orth_sae *sae, int64_t batch, orth_workspace *w,
                          orth_phase_timer *timer)
 {
     orth_phase back = orth_phase_enter(timer, ORTH_PHASE_EXCHANGE);
     ORTH_TRY(orth_batch_exchange(sae->grid, batch, sae->weights.b_dec, sae->d_model, &w->batch));
     if (sae->recipe.selection == ORTH_SELECT_TOPAFA) {
-        measure_decoder(sae, w->decoder_norm);
+        if (!w->fixed)
+            measure_decoder(sae, w->decoder_norm);
         w->selection.decoder_norm = w->decoder_norm;
         w->selection.target =
             sae->recipe.target == ORTH_TARGET_CENTRED ? w->batch.norm_centred : w->batch.norm;

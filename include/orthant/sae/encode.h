@@ -36,6 +36,8 @@ typedef struct orth_encoder {
     int64_t d_model;
     char *x_panels;        ///< the tokens of a block
     char *w_panels;        ///< the latents of a tile
+    char *held;            ///< the fp32 panels of all own latents; NULL: packed for every block
+    float *held_bias;      ///< their b_enc
     char *x_fine, *w_fine; ///< their rows for a second stage
     int64_t w_bytes;
     float *rows; ///< of the packed latents: b_enc; for screening p, q, base, unit, fine q
@@ -59,6 +61,12 @@ const orth_screen *orth_encode_screen(const orth_sae *sae, orth_selection_kind k
  * Local. */
 orth_status orth_encoder_create(const orth_screen *screen, int64_t block, int64_t capacity,
                                 int64_t d_model, orth_encoder *out);
+
+/** Pack all own latents once, for many batches with weights that do not change: as much memory
+ * again as W_enc takes. Codes keep their bits. An encoder with a screen goes on as before. Local;
+ * with new weights call it again. */
+orth_status orth_encoder_hold(const orth_sae *sae, orth_encoder *encoder);
+
 void orth_encoder_free(orth_encoder *encoder);
 
 /**

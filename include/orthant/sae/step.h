@@ -40,6 +40,7 @@ typedef struct orth_workspace {
     double *factor;        ///< (n_token) scratch
     double *sums;          ///< (d_model) scratch
     double *decoder_norm;  ///< (n_own) |W_dec,i|
+    bool fixed;            ///< see orth_workspace_fix
     orth_branch branches[3];
     orth_bound_branch bounds[3]; ///< the same ones
     int n_branch;
@@ -76,6 +77,11 @@ typedef struct orth_step_options {
  * orth_step needs. Collective over the grid; agreed. */
 orth_status orth_workspace_create(const orth_sae *sae, int64_t batch, bool training,
                                   orth_workspace *out);
+/** The weights stay as they are from here on, as in an evaluation: keep what every forward pass
+ * would derive from them, |W_dec,i| and W_enc as the encoder reads it (orth_encoder_hold). Results
+ * keep their bits. Local; after a change of the weights call it again. */
+orth_status orth_workspace_fix(const orth_sae *sae, orth_workspace *workspace);
+
 void orth_workspace_free(orth_workspace *workspace);
 
 /** Where this rank puts its part of a batch of `batch` tokens: the rows of workspace->batch.x and
