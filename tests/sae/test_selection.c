@@ -207,6 +207,9 @@ static void check_program(const plain *p, const orth_recipe *recipe, const expec
     limit_block(&r.workspace.aux_selection, block);
     for (int repeat = 0; repeat < 2; repeat++) {
         rig_load(p, &r);
+        if (repeat == 1 && block != 5) /* what evaluation does */
+            orth_check_agree(orth_workspace_fix(&r.sae, &r.workspace) == ORTH_OK, name, __FILE__,
+                             __LINE__);
         orth_check_agree(orth_forward(&r.sae, p->n_token, &r.workspace, NULL) == ORTH_OK, name,
                          __FILE__, __LINE__);
         orth_check_agree(rig_code_is(&r, &r.workspace.code, p, e->mask), name, __FILE__, __LINE__);
