@@ -310,13 +310,15 @@ static orth_status add_provenance(const orth_sae_export *what, sae_target *targe
     const orth_recipe *recipe = &what->sae->recipe;
     json_t *loss = what->loss_json ? json_loads(what->loss_json, 0, NULL) : NULL;
     json_t *model = json_string(what->model); /* a path that is not UTF-8 is not told */
+    int64_t trained = what->sae->step;
+    json_t *step = trained == ORTH_STEP_UNKNOWN ? json_null() : json_integer((json_int_t)trained);
     json_t *object = json_pack(
-        "{sssssosssIsIsIsssssfsI}", "format", "orthant-export", "tool", what->tool, "model",
+        "{sssssosssIsIsIsssssfso}", "format", "orthant-export", "tool", what->tool, "model",
         model ? model : json_null(), "selection", orth_selection_names[recipe->selection],
         "n_latent", (json_int_t)recipe->n_latent, "d_model", (json_int_t)what->sae->d_model, "k",
         (json_int_t)(orth_selection_uses_k(recipe->selection) ? recipe->k : 0), "target",
         orth_target_names[recipe->target], "input_norm", orth_input_names[recipe->input],
-        "input_scale_folded_in", what->sae->input_scale, "step", (json_int_t)what->sae->step);
+        "input_scale_folded_in", what->sae->input_scale, "step", step);
     if (object && loss)
         json_object_set(object, "calibration", loss);
     json_decref(loss);

@@ -271,6 +271,38 @@ class RoundTrips(Case):
             self.refuse(2, ["would be lost"], "import", model, "--out", before)
         self.check_same_bytes(self.path("empty"), folder)
 
+    def test_step(self):
+        """No step is told where none is known; of a run and of its checkpoint it is."""
+        folder, imported = self.export("topk", "sparsify"), self.path("bare.h5")
+        again, kept = self.path("bare"), self.path("kept.h5")
+        self.orthant("import", folder, "--out", imported)
+        self.orthant("import", self.runs["topk"], "--out", kept)
+        self.orthant("export", imported, "--format", "sparsify", "--out", again)
+        for model, step in ((folder, None), (imported, None), (again, None),
+                            (self.runs["topk"], cli.STEPS), (kept, cli.STEPS)):
+            said, path = "" if step is None else f"step {step}, ", self.path("step.json")
+            more = [("spectrum", []), ("compare", [model])] if model == imported else []
+            for verb, rest in (("eval", ["--data", self.data, "--latents", self.path("l.json"),
+                                         "--neighbours", 0, "--examples", 0, "--skip-eps"]),
+                               *more):
+                done = self.orthant(verb, model, *rest, "--json", path)
+                with open(path) as file:
+                    found = json.load(file)
+                found = found["a"] if verb == "compare" else found
+                self.assertEqual(found["step"], step, f"{verb} {model}")
+                self.assertIn(f"\n{'':20}{said}", done.stdout)
+                self.assertEqual(said == "", "step " not in done.stdout, done.stdout)
+            with open(self.path("l.json")) as file:
+                self.assertEqual(json.load(file)["step"], step)
+        for path, step in ((imported, None), (kept, cli.STEPS)):
+            done = self.orthant("info", path, "--json", self.path("info.json"))
+            with open(self.path("info.json")) as file:
+                self.assertEqual(json.load(file)["step"], step)
+            self.assertEqual("not known" in done.stdout, step is None)
+        for path, step in ((folder, cli.STEPS), (again, None)):
+            with open(os.path.join(path, "orthant.json")) as file:
+                self.assertEqual(json.load(file)["step"], step)
+
     def test_training_on(self):
         """Fine-tuning starts from a folder or an imported checkpoint; resuming needs a state."""
         folder, imported = self.export("topk", "sparsify"), self.path("base.h5")
