@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import unittest
+import zipfile
 
 import h5py
 import numpy as np
@@ -134,6 +135,26 @@ class RoundTrips(Case):
 
     def test_openai(self):
         self.check_exact("layernorm", "openai")
+
+    def test_last_active(self):
+        """OpenAI's stats_last_nonzero counts batches, the one in which a latent fired included."""
+        def told(run, folder, **options):
+            self.orthant("export", run, "--format", "openai", "--out", folder, **options)
+            with zipfile.ZipFile(os.path.join(folder, "autoencoder.pt")) as file:
+                return np.frombuffer(file.read("archive/data/2"), "<i8")
+
+        os.mkdir(self.path("tokens"))
+        tokens = cli.train(self.path("tokens"), "topk", "dead.variant=tokens")
+        for run, first, ranks in ((tokens, 0, 1), (self.runs["layernorm"], 1, 3)):
+            with h5py.File(cli.newest(run)) as file:
+                counts = file["state/steps_since_fired"][:]
+            self.assertGreater(len(set(counts)), 2)
+            self.assertEqual(counts.min() + first, 1)
+            found = told(run, self.path(f"counts{first}"), ranks=ranks)
+            self.assertEqual((counts + first).tolist(), found.tolist())
+        bare = self.path("counts.h5")
+        self.orthant("import", self.path("counts0"), "--out", bare)
+        self.assertFalse(told(bare, self.path("uncounted")).any())
 
     def test_scale_is_folded(self):
         figures = self.evaluate(self.runs["scaled"])

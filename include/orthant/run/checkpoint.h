@@ -86,6 +86,11 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
  * by 1 - m^step, m = recipe.ema. Collective over the grid's world; agreed. ORTH_ERR_CORRUPT. */
 orth_status orth_checkpoint_read_average(const char *path, orth_sae *sae);
 
+/** Read the counts of dead latents (/state/steps_since_fired) of a checkpoint that has the state of
+ * training into a sae without moments, which it allocates them for. Collective over the grid's
+ * world; agreed. ORTH_ERR_CORRUPT. */
+orth_status orth_checkpoint_read_counts(const char *path, orth_sae *sae);
+
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
 orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);
 
