@@ -188,7 +188,7 @@ class Page(unittest.TestCase):
         element.click()
 
     def until(self, condition, what):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 100
         while not condition():
             self.assertLess(time.monotonic(), end, what)
             time.sleep(0.02)
