@@ -227,7 +227,7 @@ class Campaign:
 
     def wait_for_end(self, running, pids, kind):
         """Nobody lives on. Open MPI 4's launcher may, when a rank dies while it starts them."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 100
         while running.process.poll() is None or any(map(self.is_program, pids.values())):
             if time.monotonic() > end:
                 if kind != "start":

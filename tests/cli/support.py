@@ -82,13 +82,10 @@ class Running:
         Running.all.append(self)
 
     def said(self):
-        self.err.seek(0)
-        return self.err.read()
-
-    def tell(self):
-        """What it has said so far, while it goes on: the file's position is the run's too."""
+        """What it has said so far. It may go on, and the file's position is the run's too: reading
+        must not move it."""
         size = os.fstat(self.err.fileno()).st_size
-        return os.pread(self.err.fileno(), size, 0).decode(errors="replace")
+        return os.pread(self.err.fileno(), size, 0).decode(errors="backslashreplace")
 
     def kill(self):
         if self.process.poll() is not None:
