@@ -184,10 +184,9 @@ static orth_status run_feeds(overlap *o)
         orth_feed_batch batch;
         for (int i = 0; i < 2; i++) {
             side *s = &o->sides[i];
-            ORTH_TRY(orth_feed_next(s->feed, &s->workspace, ORTH_OK, &batch));
+            ORTH_TRY(orth_feed_next(s->feed, &s->workspace, &batch));
             if (batch.n_token == 0)
                 return ORTH_OK;
-            ORTH_TRY(orth_feed_forward(s->feed, &batch, &s->workspace, NULL));
         }
         ORTH_TRY(orth_alone(o->grid->world, compare_batch(o)));
     }
