@@ -135,7 +135,7 @@ class Compare(unittest.TestCase):
                 np.maximum(np.abs(rows[:, 1:2]), 1e-30))))]
             for i in nearest:
                 self.assertEqual(unit.index(unit[i]), i)  # up to a power of 2
-        for groups, shards in ((1, 1), (2, 1), (1, 2), (1, 3), (3, 1), (2, 2)):
+        for groups, shards in ((2, 1), (1, 2), (1, 3)):
             for arguments in ([], ["--encoder"])[:1 + (shards == 3)]:
                 figures, _ = self.compare("ties", "tied", "--each", *arguments, "--set",
                                           f"grid.n_group={groups}", f"grid.n_shard={shards}",
@@ -156,7 +156,7 @@ class Compare(unittest.TestCase):
                                          support.tokens(40, D, seed=7))
         cosines, found = dictionaries.cosines(W, W), []
         path = os.path.join(self.folder, "latents.json")
-        for groups, shards in ((1, 1), (2, 1), (1, 2), (1, 3), (3, 1)):
+        for groups, shards in ((1, 1), (1, 2), (3, 1)):
             done = support.run(["eval", model, "--data", data, "--skip-eps", "--latents", path,
                                 "--set", f"grid.n_group={groups}", f"grid.n_shard={shards}"],
                                groups * shards)
@@ -232,8 +232,8 @@ class Compare(unittest.TestCase):
         for a, b in (("a", "large"), ("permuted", "a"), ("b", "a"), ("a", "a")):
             A, B = (self.codes(self.models[one], data) for one in (a, b))
             found, wanted = None, None
-            grids = ((2, 2), (1, 1), (1, 3), (3, 1), (2, 1), (1, 2))
-            for groups, shards in grids[:6 if b == "large" else 1]:
+            grids = ((1, 1), (2, 1), (1, 3), (2, 2))
+            for groups, shards in grids[:4 if b == "large" else 1]:
                 figures, done = self.compare(a, b, "--data", data, "--each", "--set",
                                              "model.k=12", f"grid.n_group={groups}",
                                              f"grid.n_shard={shards}", ranks=groups * shards)
