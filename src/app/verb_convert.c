@@ -5,6 +5,7 @@
 #include <orthant/exchange/convert.h>
 #include <orthant/par/agree.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,25 @@ static orth_status convert(const orth_call *call, MPI_Comm world)
     return status;
 }
 
+static void help(FILE *out)
+{
+    fprintf(
+        out,
+        "What SAELens caches are Arrow files (Hugging Face datasets), a row for each context,\n"
+        "which are not read here. In the Python that wrote them save them as safetensors, with\n"
+        "their token ids (which older caches lack), HOOK being the name of the column:\n"
+        "\n"
+        "  from datasets import load_from_disk\n"
+        "  from safetensors.numpy import save_file\n"
+        "  cache = load_from_disk('CACHE').with_format('numpy')\n"
+        "  for i in range(0, len(cache), 1000):\n"
+        "      part = cache[i:i + 1000]\n"
+        "      save_file({'activations': part['HOOK'], 'tokens': part['token_ids']},\n"
+        "                f'part-{i:09}.safetensors')\n"
+        "\n"
+        "then: orthant convert part-*.safetensors --out activations.h5 --hook HOOK\n");
+}
+
 const orth_verb orth_verb_convert = {
     .name = "convert",
     .usage = "IN... --out OUT",
@@ -104,5 +124,6 @@ const orth_verb orth_verb_convert = {
     .min_argument = 1,
     .max_argument = 1 << 20,
     .options = options,
+    .help = help,
     .run = convert,
 };

@@ -70,10 +70,9 @@ static orth_status encode_all(session *s)
 {
     orth_feed_batch batch;
     for (;;) {
-        ORTH_TRY(orth_feed_next(s->feed, &s->workspace, ORTH_OK, &batch));
+        ORTH_TRY(orth_feed_next(s->feed, &s->workspace, &batch));
         if (batch.n_token == 0)
             break;
-        ORTH_TRY(orth_feed_forward(s->feed, &batch, &s->workspace, NULL));
         ORTH_TRY(orth_code_file_add(s->codes, &s->workspace, batch.first_row));
     }
     if (orth_feed_skipped(s->feed) > 0)

@@ -2,6 +2,7 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
 
@@ -86,13 +87,12 @@ static orth_status read_part(orth_feed *feed, int64_t size, orth_workspace *work
     return ORTH_OK;
 }
 
-orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_status before,
-                           orth_feed_batch *out)
+orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_feed_batch *out)
 {
     int64_t size = size_of_next(feed);
     orth_nonfinite found = {.first_row = -1};
-    orth_status status = before;
-    if (status == ORTH_OK && size > 0)
+    orth_status status = ORTH_OK;
+    if (size > 0)
         status = read_part(feed, size, workspace, &found);
     ORTH_TRY(orth_agree(feed->sae->grid->world, status));
     int64_t count = 0;
@@ -101,13 +101,9 @@ orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_stat
     feed->skipped += count;
     *out = (orth_feed_batch){.first_row = feed->next_row, .n_token = size};
     feed->next_row += size;
-    return ORTH_OK;
-}
-
-orth_status orth_feed_forward(const orth_feed *feed, const orth_feed_batch *batch,
-                              orth_workspace *workspace, orth_phase_timer *timer)
-{
-    orth_status status = orth_forward(feed->sae, batch->n_token, workspace, timer);
+    orth_alive();
+    if (size > 0)
+        status = orth_forward(feed->sae, size, workspace, NULL);
     return status == ORTH_OK ? status : orth_end_job(feed->sae->grid->world, status);
 }
 

@@ -94,16 +94,13 @@ static orth_status add_batch(orth_probing *p, const orth_feed_batch *batch)
 static orth_status run_feed(orth_probing *p, orth_feed *feed)
 {
     orth_feed_batch batch;
-    orth_status before = ORTH_OK;
     memset(p->counts, 0, (size_t)(2 * p->chunk) * sizeof *p->counts);
     for (;;) {
-        ORTH_TRY(orth_feed_next(feed, &p->workspace, before, &batch));
+        ORTH_TRY(orth_feed_next(feed, &p->workspace, &batch));
         if (batch.n_token == 0)
             break;
-        ORTH_TRY(orth_feed_forward(feed, &batch, &p->workspace, NULL));
-        before = add_batch(p, &batch);
+        ORTH_TRY(orth_agree(p->world, add_batch(p, &batch)));
         orth_fault("eval.batch");
-        orth_alive();
     }
     p->result.skipped = orth_feed_skipped(feed);
     p->result.passes++;

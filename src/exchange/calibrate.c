@@ -4,7 +4,6 @@
 #include <orthant/base/memory.h>
 #include <orthant/eval/feed.h>
 #include <orthant/par/agree.h>
-#include <orthant/par/alive.h>
 #include <orthant/par/collective.h>
 #include <orthant/par/end_job.h>
 #include <orthant/sae/measure.h>
@@ -26,16 +25,13 @@ static orth_status visit_batches(const orth_sae *sae, orth_feed *feed, orth_work
                                  visit *what, void *context)
 {
     orth_feed_batch batch;
-    orth_status before = ORTH_OK;
     for (;;) {
-        ORTH_TRY(orth_feed_next(feed, workspace, before, &batch));
+        ORTH_TRY(orth_feed_next(feed, workspace, &batch));
         if (batch.n_token == 0)
             return ORTH_OK;
-        ORTH_TRY(orth_feed_forward(feed, &batch, workspace, NULL));
-        before = what(context, workspace);
-        if (before != ORTH_OK)
-            return orth_end_job(sae->grid->world, before);
-        orth_alive();
+        orth_status status = what(context, workspace);
+        if (status != ORTH_OK)
+            return orth_end_job(sae->grid->world, status);
     }
 }
 

@@ -350,8 +350,8 @@ static orth_status look_kind(const char *path, bool raw, int *out)
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
         return orth_fail(ORTH_ERR_DATA,
-                         "%.1000s: is a folder; name the files in it (caches that are Arrow files "
-                         "of Hugging Face datasets are not read: save their column as .npy)",
+                         "%.1000s: is a folder; name the files in it (caches of SAELens, Arrow "
+                         "files, are not read: 'orthant convert --help' shows how to save them)",
                          path);
     FILE *file = fopen(path, "rb");
     size_t n = file ? fread(first, 1, sizeof first, file) : 0;
@@ -361,7 +361,7 @@ static orth_status look_kind(const char *path, bool raw, int *out)
     if (arrow && !raw)
         return orth_fail(ORTH_ERR_DATA,
                          "%.1000s: is an Arrow file, as the caches of SAELens are; it is not read: "
-                         "save its column as .npy or safetensors",
+                         "save it as safetensors, as 'orthant convert --help' shows",
                          path);
     *out = !raw && n == 8 && memcmp(first, signature, 8) == 0;
     if (!raw && !*out && (ends_with(path, ".h5") || ends_with(path, ".hdf5")))

@@ -76,7 +76,7 @@ json_t *orth_pca_json(const orth_pca *pca)
     return object;
 }
 
-json_t *orth_match_json(const orth_match *match)
+json_t *orth_match_json(const orth_match *match, bool each)
 {
     static const char *const names[] = {"p5", "p25", "p50", "p75", "p95"};
     json_t *object = json_object();
@@ -89,7 +89,7 @@ json_t *orth_match_json(const orth_match *match)
     orth_json_set_integer(object, "above_0.7", match->above_07);
     orth_json_set_integer(object, "above_0.9", match->above_09);
     json_object_set_new(object, "histogram", orth_json_histogram(&match->histogram));
-    if (match->nearest) {
+    if (each && match->nearest) {
         json_t *nearest = json_array();
         for (int64_t i = 0; i < match->n_latent; i++)
             json_array_append_new(nearest, json_integer((json_int_t)match->nearest[i]));

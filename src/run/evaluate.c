@@ -4,7 +4,6 @@
 #include <orthant/base/log.h>
 #include <orthant/eval/feed.h>
 #include <orthant/par/agree.h>
-#include <orthant/par/alive.h>
 #include <orthant/par/end_job.h>
 #include <orthant/run/run_dir.h>
 
@@ -18,19 +17,16 @@ static orth_status run_feed(const orth_sae *sae, orth_feed *feed, orth_workspace
                             orth_quality_sums *sums, orth_latents *latents)
 {
     orth_feed_batch batch;
-    orth_status before = ORTH_OK;
     for (;;) {
-        ORTH_TRY(orth_feed_next(feed, workspace, before, &batch));
+        ORTH_TRY(orth_feed_next(feed, workspace, &batch));
         if (batch.n_token == 0)
             return ORTH_OK;
-        ORTH_TRY(orth_feed_forward(feed, &batch, workspace, NULL));
-        before = orth_quality_add(sums, sae, workspace, batch.first_row);
-        if (before != ORTH_OK)
-            return orth_end_job(sae->grid->world, before);
+        orth_status status = orth_quality_add(sums, sae, workspace, batch.first_row);
+        if (status != ORTH_OK)
+            return orth_end_job(sae->grid->world, status);
         if (latents)
             orth_latents_add(latents, workspace, batch.first_row);
         orth_fault("eval.batch");
-        orth_alive();
     }
 }
 

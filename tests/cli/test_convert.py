@@ -280,6 +280,21 @@ class Convert(support.Case):
         self.convert("shard_0.memmap", "--out", "out.h5")
         self.assertTrue(np.array_equal(self.read_h5()[0]["activations"], self.x))
 
+    def test_contexts(self):
+        """What the help says to save of a cache of SAELens: contexts of activations and of ids."""
+        done = support.run(["convert", "--help"])
+        self.assertIn("with_format('numpy')", done.stdout)
+        x, tokens = self.x[:1000].reshape(100, 10, 24), np.arange(1000).reshape(100, 10)
+        for i in (0, 60):
+            write_safetensors(self.path(f"part-{i:09}.safetensors"),
+                              {"activations": x[i:i + 60], "tokens": tokens[i:i + 60]})
+        self.convert("part-000000000.safetensors", "part-000000060.safetensors", "--out", "out.h5",
+                     "--hook", "blocks.8.hook_resid_pre", ranks=2)
+        found, attributes = self.read_h5()
+        self.assertTrue(np.array_equal(found["activations"], self.x[:1000]))
+        self.assertTrue(np.array_equal(found["tokens"], np.arange(1000)))
+        self.assertEqual(attributes["hook"], b"blocks.8.hook_resid_pre")
+
     def test_torch(self):
         steps = np.arange(24, dtype="f4") / 4
         self.convert(os.path.join(FOREIGN, "cache.pt"), "--out", "out.h5", ranks=3)
@@ -355,7 +370,7 @@ class Convert(support.Case):
             (3, ["gone.npy", "No such file"], "gone.npy", *h5),
             (3, ["gone.h5"], "gone.h5", *h5),
             (3, ["folder", "is a folder"], "folder", *h5),
-            (3, ["x.arrow", "Arrow"], "x.arrow", *h5),
+            (3, ["x.arrow", "Arrow", "'orthant convert --help' shows"], "x.arrow", *h5),
             (3, ["x.txt", "neither safetensors"], "x.txt", *h5),
             (3, ["cut.npy", "ask for"], "cut.npy", *h5),
             (3, ["cut.npz", "cut off"], "cut.npz", *h5),

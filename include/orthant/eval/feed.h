@@ -28,20 +28,12 @@ orth_status orth_feed_open(orth_dataset *dataset, const orth_sae *sae, int64_t b
                            orth_feed **out);
 
 /**
- * Put the next batch's own part, normalised, into the workspace, which has room for the feed's
- * `batch`; orth_feed_forward is next. `before` is the caller's own status since the
- * last call, agreed here with that of reading. ORTH_ERR_DATA names file and row of the first value
- * that is not finite. Collective over the grid; agreed.
+ * Put the next batch's own part, normalised, and its codes (orth_forward) into the workspace, which
+ * has room for the feed's `batch`; none at the end. ORTH_ERR_DATA names file and row of the first
+ * value that is not finite. Collective over the grid; agreed, but a rank on which the codes alone
+ * fail ends the job (orth_end_job).
  */
-orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_status before,
-                           orth_feed_batch *out);
-
-/**
- * orth_forward on the batch that orth_feed_next put in place. A rank that fails alone ends the job
- * (orth_end_job). Collective over the grid.
- */
-orth_status orth_feed_forward(const orth_feed *feed, const orth_feed_batch *batch,
-                              orth_workspace *workspace, orth_phase_timer *timer);
+orth_status orth_feed_next(orth_feed *feed, orth_workspace *workspace, orth_feed_batch *out);
 
 /** Rows skipped so far, over all ranks. */
 int64_t orth_feed_skipped(const orth_feed *feed);

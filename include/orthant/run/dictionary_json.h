@@ -16,6 +16,8 @@ struct json_t *orth_spectrum_json(const orth_spectrum *spectrum);
 
 /** Errors at the ranks 0, 1, 2, 4 ... d. */
 struct json_t *orth_pca_json(const orth_pca *pca);
-struct json_t *orth_match_json(const orth_match *match);
+
+/** With `each` the nearest of every single latent, where it is known. */
+struct json_t *orth_match_json(const orth_match *match, bool each);
 
 #endif
