@@ -50,7 +50,8 @@ if [[ -n $long ]]; then
     bash tests/fuzz/run.sh all 60 || outcome=1
 fi
 
-"$CTEST" --test-dir "$build" --output-on-failure --no-tests=error -j "$ORTHANT_PARALLEL" \
+# Tests wait for launchers, files and one another half of the time.
+"$CTEST" --test-dir "$build" --output-on-failure --no-tests=error -j $((2 * ORTHANT_PARALLEL)) \
     "${selection[@]}" 2>&1 | tee "$log" || outcome=$?
 
 echo

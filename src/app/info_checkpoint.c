@@ -16,8 +16,12 @@ static void print_checkpoint(const char *path, const orth_checkpoint_info *info)
     orth_info_line(true, "file", "%s", path);
     orth_info_line(true, "kind", "checkpoint, format version %lld",
                    (long long)info->format_version);
-    orth_info_line(true, "step", "%lld", (long long)info->step);
-    orth_info_line(true, "tokens seen", "%lld", (long long)info->tokens_seen);
+    if (orth_checkpoint_step_known(info)) {
+        orth_info_line(true, "step", "%lld", (long long)info->step);
+        orth_info_line(true, "tokens seen", "%lld", (long long)info->tokens_seen);
+    } else {
+        orth_info_line(true, "step", "not known, as of what was imported");
+    }
     orth_info_line(true, "n_latent", "%lld", (long long)info->n_latent);
     orth_info_line(true, "d_model", "%lld", (long long)info->d_model);
     orth_info_line(true, "optimizer state", "%s", info->has_optimizer ? "yes" : "no");
@@ -61,6 +65,10 @@ static void describe(const char *path, const orth_checkpoint_info *info, json_t 
     json_object_set_new(json, "kind", json_string("checkpoint"));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         json_object_set_new(json, counts[i].name, json_integer(counts[i].value));
+    if (!orth_checkpoint_step_known(info)) {
+        json_object_set_new(json, "step", json_null());
+        json_object_set_new(json, "tokens_seen", json_null());
+    }
     json_object_set_new(json, "mse_scale", json_real(info->mse_scale));
     json_object_set_new(json, "input_scale", json_real(info->input_scale));
     json_object_set_new(json, "optimizer", json_boolean(info->has_optimizer));

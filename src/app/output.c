@@ -142,19 +142,26 @@ static orth_status compare_all(const target *t, const orth_verb *verb, const ort
     return ORTH_OK;
 }
 
+orth_status orth_output_guard_file(const char *option, const char *path, const orth_verb *verb,
+                                   const orth_call *call)
+{
+    target t = {.option = option, .path = path, .real = realpath(path, NULL)};
+    orth_status status = ORTH_OK;
+    if (t.real && !is_folder(t.real))
+        status = compare_all(&t, verb, call);
+    free(t.real);
+    return status;
+}
+
 orth_status orth_output_guard(const orth_verb *verb, const orth_call *call, MPI_Comm world)
 {
     int rank = 0;
     orth_status status = ORTH_OK;
     ORTH_MPI(MPI_Comm_rank(world, &rank));
     for (const orth_option *o = verb->options; rank == 0 && o && o->name; o++) {
-        if (o->kind != ORTH_OPTION_OUTPUT || status != ORTH_OK)
-            continue;
-        target t = {.option = o->name, .path = orth_call_text(call, o->name)};
-        t.real = t.path ? realpath(t.path, NULL) : NULL;
-        if (t.real && !is_folder(t.real))
-            status = compare_all(&t, verb, call);
-        free(t.real);
+        const char *path = orth_call_text(call, o->name);
+        if (o->kind == ORTH_OPTION_OUTPUT && path && status == ORTH_OK)
+            status = orth_output_guard_file(o->name, path, verb, call);
     }
     return orth_agree(world, status);
 }
@@ -168,5 +175,18 @@ orth_status orth_output_check(const char *option, const char *path, const char *
         read = read || orth_same_file(path, orth_dataset_file(dataset, i));
     if (read)
         status = refuse(option, path, "that this command reads");
+    return orth_agree(world, status);
+}
+
+orth_status orth_output_check_names(const char *option, const char *path, const char *const *names,
+                                    int64_t count, MPI_Comm world)
+{
+    int rank = 0;
+    orth_status status = ORTH_OK;
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    target t = {.option = option, .path = path, .real = rank == 0 ? realpath(path, NULL) : NULL};
+    for (int64_t i = 0; t.real && status == ORTH_OK && i < count; i++)
+        status = compare_name(&t, names[i]);
+    free(t.real);
     return orth_agree(world, status);
 }

@@ -138,7 +138,7 @@ static orth_status side_json(const side *s, json_t **out)
     if (s->evaluated)
         status = orth_evaluation_json(&s->evaluation, false, &evaluation);
     orth_json_set_text(object, "model", s->source.path);
-    orth_json_set_integer(object, "step", s->sae.step);
+    json_object_set_new(object, "step", orth_json_step(s->sae.step));
     orth_json_set_integer(object, "n_latent", s->sae.recipe.n_latent);
     orth_json_set_integer(object, "d_model", s->sae.d_model);
     json_object_set_new(object, "selection",
@@ -202,10 +202,12 @@ static void print(const session *s)
 {
     for (int i = 0; i < 2; i++) {
         const side *one = &s->sides[i];
+        char step[ORTH_STEP_ROOM];
         printf("%-20s%s\n", i == 0 ? "A" : "B", one->source.path);
-        printf("                    step %" PRId64 ", %s, %" PRId64 " latents of %" PRId64 "\n",
-               one->sae.step, orth_selection_names[one->sae.recipe.selection],
-               one->sae.recipe.n_latent, one->sae.d_model);
+        printf("                    %s%s, %" PRId64 " latents of %" PRId64 "\n",
+               orth_model_step_text(one->sae.step, step),
+               orth_selection_names[one->sae.recipe.selection], one->sae.recipe.n_latent,
+               one->sae.d_model);
     }
     print_match("decoder, A in B", &s->decoder.a_to_b);
     print_match("decoder, B in A", &s->decoder.b_to_a);

@@ -154,10 +154,11 @@ static void close_session(session *s)
 
 static void tell(const session *s, const orth_evaluation *evaluation)
 {
+    char step[ORTH_STEP_ROOM];
     printf("model               %s\n", s->source.path);
-    printf("                    step %" PRId64 ", %s, %" PRId64 " latents of %" PRId64 "\n",
-           s->sae.step, orth_selection_names[s->sae.recipe.selection], s->sae.recipe.n_latent,
-           s->sae.d_model);
+    printf("                    %s%s, %" PRId64 " latents of %" PRId64 "\n",
+           orth_model_step_text(s->sae.step, step), orth_selection_names[s->sae.recipe.selection],
+           s->sae.recipe.n_latent, s->sae.d_model);
     orth_evaluation_print(evaluation, stdout);
 }
 
@@ -222,7 +223,8 @@ static void help(FILE *out)
         "the\n"
         "lengths of the rows of W_dec, with |b_dec| as one more entry; n = n_latent.\n"
         "\nKeys of --json (of several models: models [...]):\n"
-        "  tokens, skipped (rows with NaN or Inf), step, n_latent, d_model, selection, model\n"
+        "  tokens, skipped (rows with NaN or Inf), n_latent, d_model, selection, model\n"
+        "  step      null where it is not known: of another tool's folder, and imported\n"
         "  mse       mean of r^2 over tokens and dimensions; nmse: mean of |r|^2 / |z|^2\n"
         "  fvu       sum |r|^2 / sum |z - mean z|^2; explained_variance: 1 - fvu; cosine\n"
         "  l0        {mean, p5, p50, p95, max, histogram} of the number of f_i > 0\n"

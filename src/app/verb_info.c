@@ -9,27 +9,11 @@
 #include <orthant/run/run_dir.h>
 
 #include <jansson.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LINE_ROOM = 8192 };
-
 /* What a path is, found out before it is opened. */
 typedef enum path_kind { PATH_OTHER, PATH_FILE, PATH_RUN_FOLDER, PATH_FOLDER } path_kind;
-
-void orth_info_line(bool speaks, const char *label, const char *format, ...)
-{
-    if (!speaks)
-        return;
-    char text[LINE_ROOM];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    orth_one_line(text); /* names and texts of a file may hold what steers a terminal */
-    printf("%-22s%s\n", label, text);
-}
 
 /* Rank 0 looks, so that all go the same way. */
 static orth_status look(const char *path, MPI_Comm world, bool looks, path_kind *out)

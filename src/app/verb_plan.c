@@ -1,3 +1,5 @@
+#include "output.h"
+
 #include <orthant/app/verb.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
@@ -61,6 +63,20 @@ static orth_status tell(const orth_plan *plan, orth_json_file *file, bool wanted
     return status;
 }
 
+/* What the job will read is not written over either. */
+static orth_status check_output(const orth_call *call, const orth_config *config, MPI_Comm world)
+{
+    const char *path = orth_call_text(call, "json");
+    const orth_strings lists[] = {
+        config->data_files,
+        config->data_eval_files,
+        {.items = (char **)(uintptr_t)&config->init_file, .count = config->init_file != NULL}};
+    for (size_t i = 0; path && i < sizeof lists / sizeof *lists; i++)
+        ORTH_TRY(orth_output_check_names("json", path, (const char *const *)lists[i].items,
+                                         lists[i].count, world));
+    return ORTH_OK;
+}
+
 static orth_status make_and_tell(const orth_call *call, orth_config *config, orth_json_file *file,
                                  MPI_Comm world)
 {
@@ -73,6 +89,9 @@ static orth_status make_and_tell(const orth_call *call, orth_config *config, ort
     orth_status status = read_options(call, &how);
     if (status == ORTH_OK)
         status = orth_config_load(orth_call_argument(call, 0), overrides, n_override, config);
+    status = orth_agree(world, status);
+    if (status == ORTH_OK)
+        status = check_output(call, config, world);
     if (status == ORTH_OK)
         status = orth_config_check_init(config);
     if (status == ORTH_OK)

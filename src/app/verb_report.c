@@ -1,7 +1,10 @@
+#include "output.h"
+
 #include <orthant/app/verb.h>
 
 #include <orthant/base/memory.h>
 #include <orthant/par/agree.h>
+#include <orthant/par/collective.h>
 #include <orthant/report/report.h>
 
 #include <limits.h>
@@ -43,6 +46,24 @@ static orth_status read_options(const orth_call *call, orth_report_options *out)
     return ORTH_OK;
 }
 
+extern const orth_verb orth_verb_report;
+
+static orth_status guard_plot(void *context, const char *path)
+{
+    return orth_output_guard_file("plots", path, &orth_verb_report, context);
+}
+
+/* Files in the folder of plots are results too. */
+static orth_status guard_plots(const orth_call *call, const char *folder, MPI_Comm world)
+{
+    int rank = 0;
+    orth_status status = ORTH_OK;
+    ORTH_MPI(MPI_Comm_rank(world, &rank));
+    if (rank == 0 && folder)
+        status = orth_report_plots_each(folder, guard_plot, (void *)(uintptr_t)call);
+    return orth_agree(world, status);
+}
+
 static orth_status report(const orth_call *call, MPI_Comm world)
 {
     orth_report_options how = {.n_run = orth_call_arguments(call)};
@@ -50,6 +71,7 @@ static orth_status report(const orth_call *call, MPI_Comm world)
     how.data = orth_call_list(call, "data", &how.n_data);
     how.overrides = orth_call_overrides(call, &how.n_override);
     ORTH_TRY(read_options(call, &how));
+    ORTH_TRY(guard_plots(call, how.plots, world));
     ORTH_TRY(orth_agree(world, ORTH_ALLOCATE(how.n_run, "names of runs", &runs)));
     for (int i = 0; i < how.n_run; i++)
         runs[i] = orth_call_argument(call, i);

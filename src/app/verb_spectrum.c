@@ -217,7 +217,7 @@ static json_t *session_json(const session *s)
     json_t *object = json_object();
     if (s->model) {
         orth_json_set_text(object, "model", s->source.path);
-        orth_json_set_integer(object, "step", s->sae.step);
+        json_object_set_new(object, "step", orth_json_step(s->sae.step));
         orth_json_set_integer(object, "n_latent", s->sae.recipe.n_latent);
         orth_json_set_integer(object, "d_model", s->sae.d_model);
         json_object_set_new(object, "geometry", orth_geometry_json(&s->geometry));
@@ -261,9 +261,10 @@ static void print_spectrum(const char *label, const orth_spectrum *spectrum)
 static void print_model(const session *s)
 {
     const orth_geometry *g = &s->geometry;
+    char step[ORTH_STEP_ROOM];
     printf("model               %s\n", s->source.path);
-    printf("                    step %" PRId64 ", %" PRId64 " latents of %" PRId64 "\n",
-           s->sae.step, s->sae.recipe.n_latent, s->sae.d_model);
+    printf("                    %s%" PRId64 " latents of %" PRId64 "\n",
+           orth_model_step_text(s->sae.step, step), s->sae.recipe.n_latent, s->sae.d_model);
     print_coherence("rows as stored", &g->stored, g->mean_square);
     print_coherence("unit rows", &g->unit, g->mean_square_unit);
     printf("%-20s%.6g, its square %.6g\n", "Welch bound", g->unit.welch,

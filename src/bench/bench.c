@@ -1,13 +1,11 @@
 /* The order in which things are measured. */
 #include "parts.h"
 
-#include <orthant/base/log.h>
 #include <orthant/kern/threads.h>
 #include <orthant/par/agree.h>
 #include <orthant/par/collective.h>
 
 #include <math.h>
-#include <string.h>
 
 orth_bench_options orth_bench_defaults(bool quick)
 {
@@ -29,11 +27,6 @@ orth_bench_options orth_bench_defaults(bool quick)
                                 .bytes = 256 << 20,
                                 .operations = 4e9,
                                 .folder = "."};
-}
-
-bool orth_bench_wanted(const orth_bench_report *report, const char *part)
-{
-    return !report->options.only || strcmp(report->options.only, part) == 0;
 }
 
 static orth_status make_grid(MPI_Comm world, orth_bench_report *report, orth_grid *grid)

@@ -10,34 +10,8 @@
 #include <orthant/par/collective.h>
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double orth_bench_median(double *values, int64_t count)
-{
-    qsort(values, (size_t)count, sizeof *values, ascending);
-    return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
-}
-
-orth_status orth_bench_begin(MPI_Comm world, double *since)
-{
-    ORTH_MPI(MPI_Barrier(world));
-    *since = orth_now();
-    return ORTH_OK;
-}
-
-orth_status orth_bench_end(MPI_Comm world, double since, double *seconds)
-{
-    *seconds = orth_now() - since;
-    return orth_allreduce(seconds, 1, MPI_DOUBLE, MPI_MAX, world);
-}
 
 static orth_trial_sizes trial_sizes(const orth_bench_report *report, int64_t n_token)
 {

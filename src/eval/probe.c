@@ -9,20 +9,10 @@
 
 #include <string.h>
 
-/* Of the memory, the part that labels may take. */
-enum { LABEL_SHARE = 4 };
+/* Tasks at a time: more labels in an entry would leave room for few entries. */
+enum { MOST_TASKS = 8 * ORTH_PROBE_MARKED };
 
 /* ---- memory ---- */
-
-static int64_t tokens_of_group(const orth_probing *p)
-{
-    int64_t total = 0;
-    for (int64_t row = 0; row < p->rows; row += p->batch) {
-        int64_t left = p->rows - row, size = left < p->batch ? left : p->batch;
-        total += orth_range_size(orth_grid_tokens(p->sae->grid, size));
-    }
-    return total;
-}
 
 static orth_status allocate_latents(orth_probing *p)
 {
@@ -38,37 +28,30 @@ static orth_status allocate_latents(orth_probing *p)
 static orth_status allocate_tasks(orth_probing *p)
 {
     orth_probe_result *result = &p->result;
-    ORTH_TRY(ORTH_ALLOCATE(p->chunk * p->tokens, "labels", &p->held));
+    int64_t tokens = orth_partition_largest(p->batch, p->sae->grid->n_group);
+    int64_t marks = orth_partition_largest(p->chunk, ORTH_PROBE_MARKED);
+    ORTH_TRY(ORTH_ALLOCATE(p->chunk * tokens, "labels", &p->labels_of_batch));
+    ORTH_TRY(ORTH_ALLOCATE(marks * tokens, "labels", &p->marks));
+    ORTH_TRY(ORTH_ALLOCATE(2 * p->chunk, "counts of labels", &p->counts));
     ORTH_TRY(ORTH_ALLOCATE(result->n_task, "tasks", &result->tasks));
     for (int64_t i = 0; i < result->n_task; i++)
         ORTH_TRY(ORTH_ALLOCATE(p->top, "best probes", &result->tasks[i].best));
-    return ORTH_OK;
+    return orth_latent_lists_create(orth_range_size(p->sae->own), p->options->memory, marks,
+                                    &p->lists);
 }
 
-/* How many tasks' labels fit follows from sizes that all ranks know: they must do the same. */
 static orth_status allocate(orth_probing *p)
 {
-    int64_t batches = orth_partition_largest(p->rows, p->batch);
-    int64_t most = orth_partition_largest(p->batch, p->sae->grid->n_group) * batches;
-    if (most > UINT32_MAX)
-        return orth_fail(ORTH_ERR_DATA,
-                         "probe: %lld tokens in a token group; use more groups (--set "
-                         "grid.n_group) or fewer activations",
-                         (long long)most);
-    p->tokens = tokens_of_group(p);
     p->result.n_task = orth_labels_tasks(p->labels);
-    p->chunk = p->options->memory / LABEL_SHARE / most;
-    p->chunk = p->chunk < 1 ? 1 : p->chunk > p->result.n_task ? p->result.n_task : p->chunk;
+    p->chunk = p->result.n_task < MOST_TASKS ? p->result.n_task : MOST_TASKS;
     ORTH_TRY(allocate_latents(p));
-    ORTH_TRY(allocate_tasks(p));
-    return orth_latent_lists_create(orth_range_size(p->sae->own),
-                                    p->options->memory - p->chunk * most, &p->lists);
+    return allocate_tasks(p);
 }
 
 static void free_probing(orth_probing *p)
 {
-    void *blocks[] = {p->weightless, p->held,   p->moments, p->active,
-                      p->silent,     p->search, p->classes, p->sums};
+    void *blocks[] = {p->labels_of_batch, p->marks,  p->counts,  p->moments, p->active,
+                      p->silent,          p->search, p->classes, p->sums};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         orth_free(blocks[i]);
     orth_latent_lists_free(&p->lists);
@@ -78,49 +61,50 @@ static void free_probing(orth_probing *p)
 
 /* ---- a pass over the activations ---- */
 
-static orth_status add_weightless(orth_probing *p, int64_t token)
+/* The labels of the own group's tokens of the batch, as marks. Tokens of weight zero have none. */
+static orth_status mark_batch(orth_probing *p, const orth_feed_batch *feed_batch)
 {
-    if (p->n_weightless == p->weightless_room) {
-        int64_t room = 2 * p->weightless_room + 1024, *larger = NULL;
-        ORTH_TRY(ORTH_ALLOCATE(room, "skipped tokens", &larger));
-        if (p->n_weightless > 0)
-            memcpy(larger, p->weightless, (size_t)p->n_weightless * sizeof *larger);
-        orth_free(p->weightless);
-        p->weightless = larger;
-        p->weightless_room = room;
+    const orth_batch *batch = &p->workspace.batch;
+    orth_range own = orth_grid_tokens(p->sae->grid, feed_batch->n_token);
+    orth_range rows = {feed_batch->first_row + own.begin, feed_batch->first_row + own.end};
+    int64_t n = batch->n_token, marks = p->lists.marks;
+    ORTH_TRY(orth_labels_read(p->labels, rows, p->tasks, n, p->labels_of_batch));
+    memset(p->marks, 0, (size_t)(n * marks) * sizeof *p->marks);
+    for (int64_t place = 0; place < orth_range_size(p->tasks); place++) {
+        const int8_t *label = p->labels_of_batch + place * n;
+        int shift = (int)(2 * (place % ORTH_PROBE_MARKED));
+        for (int64_t t = 0; t < n; t++) {
+            if (label[t] < 0 || !batch->valid[t])
+                continue;
+            p->marks[t * marks + place / ORTH_PROBE_MARKED] |= (uint32_t)(label[t] + 1) << shift;
+            p->counts[2 * place + label[t]]++;
+        }
     }
-    p->weightless[p->n_weightless++] = token;
     return ORTH_OK;
 }
 
-static orth_status add_batch(orth_probing *p, int64_t first_token)
+static orth_status add_batch(orth_probing *p, const orth_feed_batch *batch)
 {
-    const orth_batch *batch = &p->workspace.batch;
-    if (!p->weightless_known) {
-        p->result.tokens += batch->n_valid;
-        for (int64_t t = 0; t < batch->n_token; t++)
-            if (!batch->valid[t])
-                ORTH_TRY(add_weightless(p, first_token + t));
-    }
-    return orth_latent_lists_add(&p->lists, &p->workspace.code, first_token);
+    ORTH_TRY(mark_batch(p, batch));
+    if (p->result.passes == 0)
+        p->result.tokens += p->workspace.batch.n_valid;
+    return orth_latent_lists_add(&p->lists, &p->workspace.code, p->marks);
 }
 
 static orth_status run_feed(orth_probing *p, orth_feed *feed)
 {
     orth_feed_batch batch;
     orth_status before = ORTH_OK;
-    int64_t first_token = 0;
+    memset(p->counts, 0, (size_t)(2 * p->chunk) * sizeof *p->counts);
     for (;;) {
         ORTH_TRY(orth_feed_next(feed, &p->workspace, before, &batch));
         if (batch.n_token == 0)
             break;
         ORTH_TRY(orth_feed_forward(feed, &batch, &p->workspace, NULL));
-        before = add_batch(p, first_token);
-        first_token += p->workspace.batch.n_token;
+        before = add_batch(p, &batch);
         orth_fault("eval.batch");
         orth_alive();
     }
-    p->weightless_known = true;
     p->result.skipped = orth_feed_skipped(feed);
     p->result.passes++;
     return ORTH_OK;
@@ -143,36 +127,12 @@ static orth_status collect(orth_probing *p, int64_t begin)
 
 /* ---- tasks and shards ---- */
 
-static orth_status read_labels(orth_probing *p, orth_range tasks)
-{
-    int64_t token = 0;
-    for (int64_t row = 0; row < p->rows; row += p->batch) {
-        int64_t left = p->rows - row, size = left < p->batch ? left : p->batch;
-        orth_range own = orth_grid_tokens(p->sae->grid, size);
-        orth_range rows = {row + own.begin, row + own.end};
-        ORTH_TRY(orth_labels_read(p->labels, rows, tasks, p->tokens, p->held + token));
-        token += orth_range_size(own);
-    }
-    for (int64_t task = 0; task < orth_range_size(tasks); task++)
-        for (int64_t i = 0; i < p->n_weightless; i++)
-            p->held[task * p->tokens + p->weightless[i]] = -1;
-    return ORTH_OK;
-}
-
-/* What the latents in memory tell, for all tasks. Ranks of other shards are not waited for but
- * where labels are read. */
+/* What the latents in memory tell. Ranks of other shards are not waited for. */
 static orth_status probe_block(orth_probing *p)
 {
     orth_status status = orth_probe_sort_latents(p);
-    for (int64_t task = 0; task < p->result.n_task; task += p->chunk) {
-        int64_t end = task + p->chunk;
-        orth_range tasks = {task, end < p->result.n_task ? end : p->result.n_task};
-        if (status != ORTH_OK)
-            return orth_end_job(p->world, status);
-        if (p->result.passes == 1 || p->chunk < p->result.n_task)
-            ORTH_TRY(orth_agree(p->world, read_labels(p, tasks)));
-        status = orth_probe_tasks(p, tasks);
-    }
+    if (status == ORTH_OK)
+        status = orth_probe_tasks(p);
     return status == ORTH_OK ? status : orth_end_job(p->world, status);
 }
 
@@ -207,7 +167,7 @@ static orth_status merge_tasks(orth_probing *p)
     return status;
 }
 
-static orth_status probe_all(orth_probing *p)
+static orth_status probe_tasks(orth_probing *p)
 {
     int64_t n_own = orth_range_size(p->sae->own), left, begin = 0;
     do {
@@ -217,6 +177,16 @@ static orth_status probe_all(orth_probing *p)
         left = n_own - begin;
         ORTH_TRY(orth_allreduce(&left, 1, MPI_INT64_T, MPI_MAX, p->world));
     } while (left > 0);
+    return ORTH_OK;
+}
+
+static orth_status probe_all(orth_probing *p)
+{
+    for (int64_t task = 0; task < p->result.n_task; task += p->chunk) {
+        int64_t end = task + p->chunk;
+        p->tasks = (orth_range){task, end < p->result.n_task ? end : p->result.n_task};
+        ORTH_TRY(probe_tasks(p));
+    }
     return merge_tasks(p);
 }
 
@@ -229,7 +199,6 @@ orth_status orth_probe_latents(const orth_sae *sae, orth_dataset *dataset, orth_
                       .labels = labels,
                       .options = options,
                       .world = sae->grid->world,
-                      .rows = rows,
                       .batch = options->batch < rows ? options->batch : rows,
                       .top = options->top < n_latent ? options->top : n_latent};
     orth_status status = orth_agree(p.world, allocate(&p));

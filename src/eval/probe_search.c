@@ -12,14 +12,14 @@ enum { MOST_ROUNDS = 200 };
 
 /* ---- latents and tasks ---- */
 
-static void visit_moments(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
+static void visit_moments(void *context, int64_t i, int64_t latent, const orth_list_block *block,
                           int64_t count)
 {
     double *moments = (double *)context + i * MOMENTS;
     (void)latent;
     for (int64_t e = 0; e < count; e++) {
         moments[MOMENT_COUNT] += 1.0;
-        moments[MOMENT_SQUARE] += (double)entries[e].value * (double)entries[e].value;
+        moments[MOMENT_SQUARE] += (double)block->value[e] * (double)block->value[e];
     }
 }
 
@@ -48,14 +48,18 @@ static double scale_of(const orth_probing *p, int64_t latent)
     return sqrt(moments[MOMENT_SQUARE] / moments[MOMENT_COUNT]);
 }
 
-static orth_status begin_task(orth_probing *p, int64_t index, const int8_t *label)
+/* The label of the task among the marks of entry e. */
+static int label_of(const orth_probing *p, const orth_list_block *block, int64_t e)
 {
-    int64_t classes[2] = {0, 0};
-    p->task = &p->result.tasks[index];
-    p->label = label;
-    for (int64_t t = 0; t < p->tokens; t++)
-        if (label[t] >= 0)
-            classes[label[t]]++;
+    const uint32_t *marks = block->mark + e * p->lists.marks;
+    return orth_probe_label(marks[p->place / ORTH_PROBE_MARKED], p->place);
+}
+
+static orth_status begin_task(orth_probing *p, int64_t place)
+{
+    int64_t classes[2] = {p->counts[2 * place], p->counts[2 * place + 1]};
+    p->place = place;
+    p->task = &p->result.tasks[p->tasks.begin + place];
     ORTH_TRY(orth_allreduce(classes, 2, MPI_INT64_T, MPI_SUM, p->sae->grid->peers));
     double n = (double)(classes[0] + classes[1]), share = (double)classes[1] / n;
     p->task->labelled = classes[0] + classes[1];
@@ -68,27 +72,29 @@ static orth_status begin_task(orth_probing *p, int64_t index, const int8_t *labe
 
 /* ---- the search ---- */
 
-static void visit_classes(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
+static void visit_classes(void *context, int64_t i, int64_t latent, const orth_list_block *block,
                           int64_t count)
 {
     const orth_probing *p = context;
     double *classes = p->sums + i * 2;
     (void)latent;
-    for (int64_t e = 0; e < count; e++)
-        if (p->label[entries[e].token] >= 0)
-            classes[p->label[entries[e].token]] += 1.0;
+    for (int64_t e = 0; e < count; e++) {
+        int label = label_of(p, block, e);
+        if (label >= 0)
+            classes[label] += 1.0;
+    }
 }
 
-static void visit_entries(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
+static void visit_entries(void *context, int64_t i, int64_t latent, const orth_list_block *block,
                           int64_t count)
 {
     const orth_probing *p = context;
     const orth_logistic_search *search = &p->search[latent];
     double w = search->try_w / scale_of(p, latent);
     for (int64_t e = 0; e < count; e++) {
-        int8_t label = p->label[entries[e].token];
+        int label = label_of(p, block, e);
         if (label >= 0)
-            orth_logistic_add(w, search->try_b, (double)entries[e].value, label,
+            orth_logistic_add(w, search->try_b, (double)block->value[e], label,
                               p->sums + i * ORTH_LOGISTIC_SUMS);
     }
 }
@@ -196,10 +202,10 @@ static void offer_all(orth_probing *p)
     }
 }
 
-orth_status orth_probe_tasks(orth_probing *p, orth_range tasks)
+orth_status orth_probe_tasks(orth_probing *p)
 {
-    for (int64_t index = tasks.begin; index < tasks.end; index++) {
-        ORTH_TRY(begin_task(p, index, p->held + (index - tasks.begin) * p->tokens));
+    for (int64_t place = 0; place < orth_range_size(p->tasks); place++) {
+        ORTH_TRY(begin_task(p, place));
         if (p->task->positive == 0 || p->task->positive == p->task->labelled)
             continue;
         ORTH_TRY(search_latents(p));

@@ -86,7 +86,7 @@ static orth_status choose_rows(job *j)
 }
 
 /* What the options say, else what the first file says. */
-static void choose_attributes(job *j)
+static orth_status choose_attributes(job *j)
 {
     const orth_convert_options *o = j->options;
     const char *const said[CONVERT_ATTRIBUTES] = {o->model, o->hook, o->layer, o->tokenizer,
@@ -95,10 +95,14 @@ static void choose_attributes(job *j)
         snprintf(j->output.attributes[i], CONVERT_ATTRIBUTE_ROOM, "%s",
                  said[i] ? said[i] : j->input.attributes[i]);
     bool text = j->input.hdf5 && j->output.hdf5 && j->output.has_tokens;
-    j->output.text_from = text && o->n_input == 1 ? o->inputs[0] : NULL;
-    j->output.whole = j->output.rows == j->input.rows;
+    bool whole = j->output.rows == j->input.rows;
+    convert_texts joined = {.vocab = text};
     if (text && o->n_input > 1)
-        orth_log_warning("convert: /vocab and /documents of several files are left out");
+        ORTH_TRY(convert_texts_look(&j->input, whole, j->comm, &joined));
+    j->output.text_from = joined.vocab ? o->inputs[0] : NULL;
+    j->output.whole = whole && o->n_input == 1;
+    j->output.n_document = joined.documents;
+    return ORTH_OK;
 }
 
 /* Name what the format has no place for. */
@@ -157,7 +161,7 @@ static orth_status prepare(job *j)
     if (status == ORTH_OK)
         status = allocate(j);
     ORTH_TRY(orth_agree(j->comm, status));
-    choose_attributes(j);
+    ORTH_TRY(choose_attributes(j));
     warn_left_out(j);
     return convert_output_open(&j->output, j->block * j->input.width);
 }
@@ -262,7 +266,10 @@ static orth_status convert_rows(job *j)
     j->found = (findings){.first_nonfinite = INT64_MAX, .first_overflow = INT64_MAX};
     j->started = j->spoken = orth_now();
     orth_range part = orth_partition(j->output.rows, size, j->rank);
-    return orth_agree(j->comm, convert_part(j, part));
+    orth_status status = convert_part(j, part);
+    if (status == ORTH_OK && j->rank == 0 && j->output.documents)
+        status = convert_texts_write(&j->input, j->output.documents);
+    return orth_agree(j->comm, status);
 }
 
 static void warn(const job *j, int64_t rows, int64_t first, const char *what)

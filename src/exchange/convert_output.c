@@ -107,12 +107,15 @@ static orth_status open_h5(convert_output *output)
     ORTH_TRY(orth_h5_create(output->partial, output->comm, &output->h5));
     ORTH_TRY(orth_h5_reserve(output->h5, output->rows * output->width * size +
                                              (output->has_tokens ? 4 * output->rows : 0) +
-                                             (1 << 20)));
+                                             8 * output->n_document + (1 << 20)));
     ORTH_TRY(
         orth_h5_dataset_create(output->h5, name, h5_type(output->type), 2, extent, &output->set));
     if (output->has_tokens)
         ORTH_TRY(orth_h5_dataset_create(output->h5, "tokens", ORTH_H5_INT32, 1, extent,
                                         &output->tokens));
+    if (output->n_document > 0)
+        ORTH_TRY(orth_h5_dataset_create(output->h5, "documents", ORTH_H5_INT64, 1,
+                                        &output->n_document, &output->documents));
     return write_attributes(output);
 }
 
@@ -166,6 +169,7 @@ static orth_status close_h5(convert_output *output, orth_status status)
     bool created = output->partial != NULL; /* HDF5 may fail after it has made the file */
     orth_h5_dataset_close(output->set);
     orth_h5_dataset_close(output->tokens);
+    orth_h5_dataset_close(output->documents);
     orth_status closed = orth_h5_close(output->h5);
     if (status == ORTH_OK)
         status = closed;

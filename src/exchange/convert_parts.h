@@ -61,6 +61,23 @@ orth_status convert_input_tokens(convert_input *input, int64_t begin, int64_t en
 /** The file that holds a row, and the row's index in it. */
 const char *convert_input_locate(const convert_input *input, int64_t row, int64_t *row_in_file);
 
+/** What several HDF5 files say of the text of their tokens, as one file would. */
+typedef struct convert_texts {
+    bool vocab;        ///< all have the first one's
+    int64_t documents; ///< of all files, one after the other; 0: not all have them
+} convert_texts;
+
+/**
+ * Whether the texts can be joined, with a warning where they cannot. `whole`: all rows are
+ * converted, without which there are no documents. Rank 0 reads, a vocabulary or two at a time and
+ * documents in pieces. Collective; agreed.
+ */
+orth_status convert_texts_look(const convert_input *input, bool whole, MPI_Comm comm,
+                               convert_texts *out);
+
+/** Write the documents that were counted. Local: one rank calls it. */
+orth_status convert_texts_write(const convert_input *input, orth_h5_dataset *documents);
+
 /** The file that is written. */
 typedef struct convert_output {
     const orth_convert_options *options;
@@ -71,12 +88,13 @@ typedef struct convert_output {
     convert_attributes attributes;
     const char *text_from; ///< HDF5 file whose vocabulary is copied; NULL: none
     bool whole;            ///< its documents too: the rows are the same
+    int64_t n_document;    ///< offsets of several files' documents; 0: none
     bool hdf5;
     orth_tensor_format format; ///< where it is not HDF5
     orth_tensor_writer *writer;
     char *partial; ///< of HDF5; owned (free)
     orth_h5_file *h5;
-    orth_h5_dataset *set, *tokens;
+    orth_h5_dataset *set, *tokens, *documents;
     void *encoded; ///< (block values) 16-bit floats
 } convert_output;
 

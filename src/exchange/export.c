@@ -40,6 +40,14 @@ static orth_status take_average(session *s)
     return ORTH_OK;
 }
 
+/* What only training knows: when each latent was last active. */
+static orth_status take_counts(session *s)
+{
+    if (s->source.folder || !s->source.info.has_optimizer)
+        return ORTH_OK;
+    return orth_checkpoint_read_counts(s->source.path, &s->sae);
+}
+
 static orth_status open_model(session *s, const char *model, const char *const *overrides,
                               int64_t n_override, bool *calibrate)
 {
@@ -53,7 +61,8 @@ static orth_status open_model(session *s, const char *model, const char *const *
     s->how = (orth_calibrate_options){batch, config->data_nonfinite == ORTH_NONFINITE_SKIP};
     ORTH_TRY(orth_model_grid(&s->source, batch, s->comm, &s->grid));
     ORTH_TRY(orth_model_load(&s->source, &s->grid, &s->sae));
-    return take_average(s);
+    ORTH_TRY(take_average(s));
+    return take_counts(s);
 }
 
 /* --data, or the run's own where something must be measured. */

@@ -75,6 +75,9 @@ static orth_status read_and_write(const orth_model_source *source, const char *f
     orth_sae sae = {0};
     ORTH_TRY(orth_model_grid(source, ANY_BATCH, comm, &grid));
     orth_status status = orth_model_load(source, &grid, &sae);
+    /* A checkpoint has no word for a step that is not known: it is 0, without moments. */
+    if (sae.step == ORTH_STEP_UNKNOWN)
+        sae.step = 0;
     if (status == ORTH_OK)
         status = write_checkpoint(source, &sae, file);
     if (status == ORTH_OK)

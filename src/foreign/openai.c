@@ -1,6 +1,7 @@
 /* OpenAI's sparse_autoencoder (Gao et al. 2024): autoencoder.pt with pre_bias [d], latent_bias [n],
  * encoder.weight [n, d], decoder.weight [d, n], statistics, and "activation", whose "TopK" also
- * means that the input is normalised: (x - mean) / (std + 1e-5), as Orthant's layernorm. */
+ * means that the input is normalised: (x - mean) / (std + 1e-5), as Orthant's layernorm.
+ * stats_last_nonzero counts batches of training: 1 when a latent was active in the last one. */
 #include "sae_format.h"
 
 #include <stdio.h>
@@ -70,7 +71,7 @@ static orth_status plan(const orth_sae_export *what, sae_target *target)
     sae_add_file(target, "autoencoder.pt", ORTH_FORMAT_TORCH);
     sae_add_part(target, sae, "pre_bias", SAE_B_DEC, false);
     sae_add_part(target, sae, "latent_bias", SAE_B_ENC, false);
-    sae_add_vector(target, sae, statistics[0], ORTH_TENSOR_I64, SAE_VALUE_ZERO);
+    sae_add_vector(target, sae, statistics[0], ORTH_TENSOR_I64, SAE_VALUE_LAST_ACTIVE);
     sae_add_vector(target, sae, statistics[1], ORTH_TENSOR_F32, SAE_VALUE_FREQUENCY);
     sae_add_vector(target, sae, statistics[2], ORTH_TENSOR_F32, SAE_VALUE_MEAN_SQUARE);
     sae_add_part(target, sae, "encoder.weight", SAE_W_ENC, false);

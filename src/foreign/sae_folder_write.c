@@ -108,7 +108,7 @@ typedef struct writing {
     const orth_sae_export *what;
     orth_tensor_writer *file;
     float *piece;   ///< (SAE_SLAB_ROWS * SAE_SLAB_LATENTS, at least d_model)
-    int64_t *zeros; ///< (SAE_SLAB_LATENTS)
+    int64_t *steps; ///< (SAE_SLAB_LATENTS)
     double encoder; ///< factors of W_enc, and of W_dec and b_dec: a constant scale of the input
     double decoder;
 } writing;
@@ -221,15 +221,29 @@ static double measure(const orth_sae_export *what, sae_value value, int64_t i)
     return what->square_sum && what->tokens > 0 ? what->square_sum[i] / tokens : 0.0;
 }
 
+/* Batches of training since a latent was active, that one included. Without the state of training
+ * it is not known: 0, the tool's own starting value. */
+static int64_t last_active(const orth_sae *sae, int64_t i)
+{
+    if (!sae->steps_since_fired)
+        return 0;
+    return sae->steps_since_fired[i] + (sae->recipe.dead == ORTH_DEAD_BATCHES);
+}
+
 static orth_status write_vector(const writing *w, int64_t index, sae_value value)
 {
     orth_range own = w->what->sae->own;
+    bool steps = value == SAE_VALUE_LAST_ACTIVE;
     for (int64_t i = own.begin; i < own.end; i += SAE_SLAB_LATENTS) {
         int64_t end = i + SAE_SLAB_LATENTS < own.end ? i + SAE_SLAB_LATENTS : own.end;
-        for (int64_t k = i; k < end && value != SAE_VALUE_ZERO; k++)
-            w->piece[k - i] = (float)measure(w->what, value, k - own.begin);
-        ORTH_TRY(value == SAE_VALUE_ZERO ? orth_tensor_write_i64(w->file, index, i, end, w->zeros)
-                                         : orth_tensor_write_f32(w->file, index, i, end, w->piece));
+        for (int64_t k = i; k < end; k++) {
+            if (steps)
+                w->steps[k - i] = last_active(w->what->sae, k - own.begin);
+            else
+                w->piece[k - i] = (float)measure(w->what, value, k - own.begin);
+        }
+        ORTH_TRY(steps ? orth_tensor_write_i64(w->file, index, i, end, w->steps)
+                       : orth_tensor_write_f32(w->file, index, i, end, w->piece));
     }
     return ORTH_OK;
 }
@@ -254,7 +268,7 @@ static orth_status write_item(const writing *w, int64_t index, const sae_item *i
     case SAE_VALUE_FREQUENCY:
     case SAE_VALUE_LOG_FREQUENCY:
     case SAE_VALUE_MEAN_SQUARE:
-    case SAE_VALUE_ZERO:
+    case SAE_VALUE_LAST_ACTIVE:
         break;
     }
     return write_vector(w, index, item->value);
@@ -310,13 +324,15 @@ static orth_status add_provenance(const orth_sae_export *what, sae_target *targe
     const orth_recipe *recipe = &what->sae->recipe;
     json_t *loss = what->loss_json ? json_loads(what->loss_json, 0, NULL) : NULL;
     json_t *model = json_string(what->model); /* a path that is not UTF-8 is not told */
+    int64_t trained = what->sae->step;
+    json_t *step = trained == ORTH_STEP_UNKNOWN ? json_null() : json_integer((json_int_t)trained);
     json_t *object = json_pack(
-        "{sssssosssIsIsIsssssfsI}", "format", "orthant-export", "tool", what->tool, "model",
+        "{sssssosssIsIsIsssssfso}", "format", "orthant-export", "tool", what->tool, "model",
         model ? model : json_null(), "selection", orth_selection_names[recipe->selection],
         "n_latent", (json_int_t)recipe->n_latent, "d_model", (json_int_t)what->sae->d_model, "k",
         (json_int_t)(orth_selection_uses_k(recipe->selection) ? recipe->k : 0), "target",
         orth_target_names[recipe->target], "input_norm", orth_input_names[recipe->input],
-        "input_scale_folded_in", what->sae->input_scale, "step", (json_int_t)what->sae->step);
+        "input_scale_folded_in", what->sae->input_scale, "step", step);
     if (object && loss)
         json_object_set(object, "calibration", loss);
     json_decref(loss);
@@ -352,7 +368,7 @@ static orth_status write_folder(const orth_sae_export *what, const char *path, c
     orth_status status =
         ORTH_ALLOCATE(piece > sae->d_model ? piece : sae->d_model, "piece of a tensor", &w.piece);
     if (status == ORTH_OK)
-        status = ORTH_ALLOCATE(SAE_SLAB_LATENTS, "piece of a tensor", &w.zeros);
+        status = ORTH_ALLOCATE(SAE_SLAB_LATENTS, "piece of a tensor", &w.steps);
     if (status == ORTH_OK && speaks)
         status = check_empty(path);
     if (status == ORTH_OK && speaks)
@@ -364,7 +380,7 @@ static orth_status write_folder(const orth_sae_export *what, const char *path, c
         status = orth_agree(world, speaks ? publish(partial, path, target) : ORTH_OK);
     if (status != ORTH_OK && speaks)
         remove_partial(partial);
-    orth_free(w.zeros);
+    orth_free(w.steps);
     orth_free(w.piece);
     return status;
 }

@@ -49,7 +49,7 @@ typedef enum sae_value {
     SAE_VALUE_FREQUENCY,     ///< (n_latent) share of tokens on which a latent fired; 1 if unknown
     SAE_VALUE_LOG_FREQUENCY, ///< (n_latent) log10(share + 1e-10)
     SAE_VALUE_MEAN_SQUARE,   ///< (n_latent) mean f^2 over all tokens; 0 if unknown
-    SAE_VALUE_ZERO,          ///< (n_latent) integers 0
+    SAE_VALUE_LAST_ACTIVE,   ///< (n_latent) steps since a latent was active; 0 if unknown
     SAE_VALUE_PLAIN          ///< no tensor: the entry says all
 } sae_value;
 

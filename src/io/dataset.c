@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <glob.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -236,20 +235,6 @@ int64_t orth_dataset_width(const orth_dataset *dataset)
 int64_t orth_dataset_row_bytes(const orth_dataset *dataset)
 {
     return dataset->stride;
-}
-
-/* The last file that starts at or before the row: those without rows are passed over. */
-const orth_table_file *orth_table_find(const orth_dataset *dataset, int64_t row)
-{
-    int64_t low = 0, high = dataset->n_file;
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (dataset->files[middle].first <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &dataset->files[low];
 }
 
 int64_t orth_dataset_files(const orth_dataset *dataset)

@@ -63,6 +63,20 @@ void orth_rows_free(orth_rows *reader)
 
 /* ---- fetching ---- */
 
+/* The last file that starts at or before the row: those without rows are passed over. */
+const orth_table_file *orth_table_find(const orth_dataset *dataset, int64_t row)
+{
+    int64_t low = 0, high = dataset->n_file;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (dataset->files[middle].first <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &dataset->files[low];
+}
+
 /* A descriptor of the file, -1 with errno when it cannot be opened. A table may have more files
  * than a process may hold open. */
 static int descriptor(orth_rows *reader, int64_t file)

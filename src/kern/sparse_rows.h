@@ -100,6 +100,17 @@ static inline void sparse_fold(int64_t n, const float *lanes, float *out)
     }
 }
 
+static inline int64_t sparse_take(int64_t n, const uint32_t *index, const float *value,
+                                  uint32_t first, uint32_t end, uint32_t *indices, float *values)
+{
+    int64_t e = 0;
+    for (; e < n && index[e] < end; e++) {
+        indices[e] = index[e] - first;
+        values[e] = value[e];
+    }
+    return e;
+}
+
 static inline void sparse_pack(int64_t n, const float *rows, int64_t stride, int64_t width,
                                float *tile)
 {
@@ -110,7 +121,7 @@ static inline void sparse_pack(int64_t n, const float *rows, int64_t stride, int
 #define ORTH_SPARSE_PORTABLE                                                                       \
     {                                                                                              \
         .combine = sparse_combine, .project = sparse_project, .fold = sparse_fold,                 \
-        .pack = sparse_pack                                                                        \
+        .take = sparse_take, .pack = sparse_pack                                                   \
     }
 
 #endif

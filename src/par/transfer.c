@@ -1,7 +1,7 @@
 #include <orthant/par/transfer.h>
 
 #include <orthant/base/memory.h>
-#include <orthant/par/collective.h>
+#include <orthant/par/mpi.h>
 
 #include <stdlib.h>
 #include <string.h>

@@ -77,8 +77,10 @@ static void tell_checkpoint(const orth_model_source *source, json_t *model)
     json_object_set_new(model, "checkpoint", c);
     if (source->folder)
         return;
-    orth_json_set_integer(c, "step", info->step);
-    orth_json_set_integer(c, "tokens_seen", info->tokens_seen);
+    if (orth_checkpoint_step_known(info)) {
+        orth_json_set_integer(c, "step", info->step);
+        orth_json_set_integer(c, "tokens_seen", info->tokens_seen);
+    }
     orth_json_set_integer(c, "ranks", info->ranks);
     orth_json_set_integer(c, "n_group", info->n_group);
     orth_json_set_integer(c, "n_shard", info->n_shard);

@@ -5,6 +5,7 @@
 #include <orthant/base/memory.h>
 #include <orthant/run/run_dir.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -87,6 +88,29 @@ orth_status orth_report_plots_open(const char *folder)
         return refuse(folder, "make the folder");
     }
     return write_style(folder);
+}
+
+orth_status orth_report_plots_each(const char *folder,
+                                   orth_status (*visit)(void *context, const char *path),
+                                   void *context)
+{
+    static const char *const endings[] = {".gp", ".dat", ".svg", ".png"};
+    orth_status status = ORTH_OK;
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return errno == ENOENT ? ORTH_OK : refuse(folder, "read the folder");
+    for (const struct dirent *entry; status == ORTH_OK && (entry = readdir(entries));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        char *path = NULL;
+        for (size_t i = 0; dot && !path && i < sizeof endings / sizeof *endings; i++)
+            if (strcmp(dot, endings[i]) == 0)
+                status = orth_path_format(&path, "%s/%s", folder, entry->d_name);
+        if (path)
+            status = visit(context, path);
+        free(path);
+    }
+    closedir(entries);
+    return status;
 }
 
 /* ---- plots ---- */

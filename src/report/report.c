@@ -37,6 +37,7 @@ static orth_status open_outputs(report *r)
 /* What is written must not be what was read. */
 static orth_status check_output(const report *r, const char *option, const char *path)
 {
+    bool plots = strcmp(option, "plots") == 0;
     bool read = orth_report_tables_hold(r->tables, path);
     for (size_t i = 0; i < json_array_size(json_object_get(r->document, "models")); i++) {
         const json_t *model = json_array_get(json_object_get(r->document, "models"), i);
@@ -46,9 +47,21 @@ static orth_status check_output(const report *r, const char *option, const char 
     }
     return read ? orth_fail(ORTH_ERR_USAGE,
                             "--%s %s: is a file that this command reads and would be lost; name "
-                            "another file",
-                            option, path)
+                            "another %s",
+                            option, path, plots ? "folder" : "file")
                 : ORTH_OK;
+}
+
+/* Nor what is written besides. */
+static orth_status check_plot(void *context, const char *path)
+{
+    const report *r = context;
+    const orth_report_options *o = r->options;
+    if ((o->page && orth_same_file(path, o->page)) || (o->json && orth_same_file(path, o->json)))
+        return orth_fail(ORTH_ERR_USAGE,
+                         "--plots %s: is also what --out or --json names; name another folder",
+                         path);
+    return check_output(r, "plots", path);
 }
 
 static orth_status start_document(report *r)
@@ -88,7 +101,9 @@ static orth_status finish_document(report *r)
     ORTH_TRY(orth_report_tables_write(r->tables, o->context, r->document));
     if (o->page)
         ORTH_TRY(check_output(r, "out", o->page));
-    return o->json ? check_output(r, "json", o->json) : ORTH_OK;
+    if (o->json)
+        ORTH_TRY(check_output(r, "json", o->json));
+    return o->plots ? orth_report_plots_each(o->plots, check_plot, r) : ORTH_OK;
 }
 
 static orth_status write_page(report *r)

@@ -244,6 +244,11 @@ orth_status orth_checkpoint_read_info(const char *path, MPI_Comm comm, orth_chec
     return orth_checkpoint_probe(path, comm, out, &newer);
 }
 
+bool orth_checkpoint_step_known(const orth_checkpoint_info *info)
+{
+    return info->step > 0 || info->has_optimizer;
+}
+
 void orth_checkpoint_info_free(orth_checkpoint_info *info)
 {
     free(info->config);

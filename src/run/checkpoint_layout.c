@@ -25,6 +25,22 @@ static void add_params(orth_checkpoint_table *table, const char *const names[4],
                    names[3], ORTH_H5_FLOAT, size, ORTH_SPREAD_WHOLE, {d, 1}, p->b_dec});
 }
 
+static void add_counts(orth_checkpoint_table *table, int64_t n, int64_t *counts)
+{
+    add(table, (orth_checkpoint_array){"/state/steps_since_fired",
+                                       ORTH_H5_INT64,
+                                       sizeof *counts,
+                                       ORTH_SPREAD_SHARD,
+                                       {n, 1},
+                                       counts});
+}
+
+void orth_checkpoint_list_counts(int64_t n_latent, int64_t *counts, orth_checkpoint_table *out)
+{
+    out->count = 0;
+    add_counts(out, n_latent, counts);
+}
+
 static const char *const average[] = {"/ema/W_enc", "/ema/W_dec", "/ema/b_enc", "/ema/b_dec"};
 
 void orth_checkpoint_list_average(int64_t n_latent, int64_t d_model, const orth_params *weights,
@@ -66,12 +82,7 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, orth_checkpo
     if (parts.optimizer) {
         add_params(out, first, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->moment1 : NULL);
         add_params(out, second, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->moment2 : NULL);
-        add(out, (orth_checkpoint_array){"/state/steps_since_fired",
-                                         ORTH_H5_INT64,
-                                         sizeof(int64_t),
-                                         ORTH_SPREAD_SHARD,
-                                         {n_latent, 1},
-                                         sae ? sae->steps_since_fired : NULL});
+        add_counts(out, n_latent, sae ? sae->steps_since_fired : NULL);
     }
     if (parts.average)
         add_params(out, average, n_latent, d_model, ORTH_SPREAD_PART, sae ? &sae->average : NULL);

@@ -60,6 +60,9 @@ void orth_checkpoint_list_arrays(int64_t n_latent, int64_t d_model, orth_checkpo
 void orth_checkpoint_list_average(int64_t n_latent, int64_t d_model, const orth_params *weights,
                                   orth_checkpoint_table *out);
 
+/** The counts of dead latents alone. */
+void orth_checkpoint_list_counts(int64_t n_latent, int64_t *counts, orth_checkpoint_table *out);
+
 /** Append a vector that every rank holds whole. */
 void orth_checkpoint_list_whole(orth_checkpoint_table *table, const char *name, orth_h5_type type,
                                 int64_t element_size, int64_t length, void *data);

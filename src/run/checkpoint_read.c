@@ -59,6 +59,15 @@ static orth_status read_arrays(orth_h5_file *file, orth_checkpoint_table *table,
     return ORTH_OK;
 }
 
+static orth_status read_listed(const char *path, orth_checkpoint_table *table, const orth_sae *sae)
+{
+    orth_h5_file *file = NULL;
+    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, sae->grid->world, &file));
+    orth_status status = orth_agree(sae->grid->world, read_arrays(file, table, sae));
+    orth_status closed = orth_h5_close(file);
+    return status == ORTH_OK ? closed : status;
+}
+
 static orth_status check_sizes(const char *path, const orth_checkpoint_info *info,
                                const orth_sae *sae)
 {
@@ -87,13 +96,8 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae)
     parts.average = parts.average && wanted.average;
     orth_checkpoint_list_arrays(info.n_latent, info.d_model, parts, sae, &table);
     orth_checkpoint_info_free(&info);
-    orth_h5_file *file = NULL;
     ORTH_TRY(orth_agree(world, status));
-    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, world, &file));
-    status = orth_agree(world, read_arrays(file, &table, sae));
-    orth_status closed = orth_h5_close(file);
-    if (status == ORTH_OK)
-        status = closed;
+    status = read_listed(path, &table, sae);
     if (status == ORTH_OK) {
         sae->step = step;
         sae->mse_scale = mse_scale;
@@ -102,19 +106,23 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae)
     return status;
 }
 
+orth_status orth_checkpoint_read_counts(const char *path, orth_sae *sae)
+{
+    orth_checkpoint_table table;
+    ORTH_TRY(orth_agree(sae->grid->world, ORTH_ALLOCATE(orth_range_size(sae->own), "dead latents",
+                                                        &sae->steps_since_fired)));
+    orth_checkpoint_list_counts(sae->recipe.n_latent, sae->steps_since_fired, &table);
+    return read_listed(path, &table, sae);
+}
+
 orth_status orth_checkpoint_read_average(const char *path, orth_sae *sae)
 {
     int64_t n = sae->recipe.n_latent, d = sae->d_model, n_own = orth_range_size(sae->own);
     const orth_params *w = &sae->weights;
-    orth_h5_file *file = NULL;
     orth_checkpoint_table table;
     orth_checkpoint_list_average(n, d, w, &table);
     double correction = 1.0 / (1.0 - pow(sae->recipe.ema, (double)sae->step));
-    ORTH_TRY(orth_h5_open(path, ORTH_H5_READ, ORTH_ERR_CORRUPT, sae->grid->world, &file));
-    orth_status status = orth_agree(sae->grid->world, read_arrays(file, &table, sae));
-    orth_status closed = orth_h5_close(file);
-    if (status == ORTH_OK)
-        status = closed;
+    orth_status status = read_listed(path, &table, sae);
     float *const arrays[] = {w->W_enc, w->W_dec, w->b_enc, w->b_dec};
     const int64_t counts[] = {n_own * d, n_own * d, n_own, d};
     for (int a = 0; a < 4 && status == ORTH_OK; a++)

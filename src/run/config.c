@@ -10,23 +10,6 @@
 /* A configuration is a page; a file beyond this is something else. */
 enum { TEXT_MOST = 1 << 20 };
 
-orth_status orth_config_give(orth_config_loader *loader, const char *path,
-                             const orth_raw_value *value, orth_origin origin)
-{
-    char place[ORTH_PLACE_ROOM], nearest[ORTH_PATH_ROOM];
-    int index = orth_key_find(path);
-    if (index < 0)
-        return orth_fail(ORTH_ERR_USAGE, "%s: unknown key '%.120s'; did you mean %s?",
-                         orth_origin_text(origin, place), path, orth_key_nearest(path, nearest));
-    orth_origin *given = &loader->origins[index];
-    if (origin.line > 0 && given->line > 0)
-        return orth_fail(ORTH_ERR_USAGE, "%s: %s is given twice, first on line %lld; remove one",
-                         orth_origin_text(origin, place), path, (long long)given->line);
-    ORTH_TRY(orth_key_store(&orth_keys[index], value, origin, loader->config));
-    *given = origin;
-    return ORTH_OK;
-}
-
 static orth_status set_defaults(orth_config *config)
 {
     for (const orth_key *key = orth_keys; key->path; key++) {

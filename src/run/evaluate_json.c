@@ -95,7 +95,7 @@ orth_status orth_evaluation_json(const orth_evaluation *evaluation, bool arrays,
     json_t *object = json_object();
     if (!object)
         return orth_fail(ORTH_ERR_ENVIRONMENT, "evaluation: out of memory for its JSON");
-    orth_json_set_integer(object, "step", evaluation->step);
+    json_object_set_new(object, "step", orth_json_step(evaluation->step));
     orth_json_set_integer(object, "n_latent", q->n_latent);
     orth_json_set_integer(object, "d_model", q->d_model);
     orth_json_set_integer(object, "tokens", q->tokens);

@@ -2,6 +2,7 @@
 
 #include <orthant/base/memory.h>
 #include <orthant/base/utf8.h>
+#include <orthant/sae/model.h>
 
 #include <jansson.h>
 #include <math.h>
@@ -33,6 +34,11 @@ json_t *orth_json_text(const char *text)
     whole = json_stringn(clean, (size_t)orth_utf8_repair(text, length, clean));
     free(clean);
     return whole;
+}
+
+json_t *orth_json_step(int64_t step)
+{
+    return step == ORTH_STEP_UNKNOWN ? json_null() : json_integer((json_int_t)step);
 }
 
 json_t *orth_json_histogram(const orth_histogram *histogram)

@@ -118,9 +118,10 @@ static orth_status write_slab(const orth_latents_text *text, const orth_latents_
 static orth_status write_head(const orth_sae *sae, const char *model, int64_t tokens, double dense,
                               orth_json_file *file)
 {
-    json_t *head = json_pack("{s:o,s:I,s:I,s:I,s:f}", "model", orth_json_text(model), "step",
-                             (json_int_t)sae->step, "n_latent", (json_int_t)sae->recipe.n_latent,
-                             "tokens", (json_int_t)tokens, "dense_above", dense);
+    json_t *head =
+        json_pack("{s:o,s:o,s:I,s:I,s:f}", "model", orth_json_text(model), "step",
+                  orth_json_step(sae->step), "n_latent", (json_int_t)sae->recipe.n_latent, "tokens",
+                  (json_int_t)tokens, "dense_above", dense);
     char *text = json_dumps(head, JSON_REAL_PRECISION(17));
     orth_status status = ORTH_OK;
     if (!text)

@@ -6,6 +6,8 @@
 #include <orthant/run/run_dir.h>
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -177,11 +179,21 @@ orth_status orth_model_load(const orth_model_source *source, const orth_grid *gr
     if (status == ORTH_OK)
         status = source->folder ? orth_sae_folder_read(source->folder, &sae)
                                 : orth_checkpoint_read(source->path, &sae);
+    if (source->folder || !orth_checkpoint_step_known(&source->info))
+        sae.step = ORTH_STEP_UNKNOWN;
     if (status == ORTH_OK)
         *out = sae;
     else
         orth_sae_free(&sae);
     return status;
+}
+
+const char *orth_model_step_text(int64_t step, char room[ORTH_STEP_ROOM])
+{
+    room[0] = '\0';
+    if (step != ORTH_STEP_UNKNOWN)
+        snprintf(room, ORTH_STEP_ROOM, "step %" PRId64 ", ", step);
+    return room;
 }
 
 void orth_model_close(orth_model_source *source)

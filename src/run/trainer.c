@@ -112,16 +112,6 @@ static orth_status write_checkpoint(orth_trainer *t)
     return ORTH_OK;
 }
 
-/* What a full disk takes from the records of a run is not worth the run. */
-orth_status orth_trainer_forgive(orth_trainer *t, orth_status status, const char *what)
-{
-    if (status != ORTH_ERR_STORAGE)
-        return status;
-    orth_progress_clear(&t->progress);
-    orth_checkpoint_forgive(t->grid.world, status, what);
-    return ORTH_OK;
-}
-
 /* A checkpoint that the run can do without: when the storage fails, say so and try again later. */
 static orth_status save_and_go_on(orth_trainer *t)
 {

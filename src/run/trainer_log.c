@@ -68,3 +68,13 @@ orth_status orth_trainer_tell_end(orth_trainer *t, orth_status status)
                       t->sae.step, t->tokens_seen, t->config.run_dir);
     return status;
 }
+
+/* What a full disk takes from the records of a run is not worth the run. */
+orth_status orth_trainer_forgive(orth_trainer *t, orth_status status, const char *what)
+{
+    if (status != ORTH_ERR_STORAGE)
+        return status;
+    orth_progress_clear(&t->progress);
+    orth_checkpoint_forgive(t->grid.world, status, what);
+    return ORTH_OK;
+}

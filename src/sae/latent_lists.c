@@ -2,10 +2,11 @@
 
 #include <orthant/base/memory.h>
 
+#include <stddef.h>
 #include <string.h>
 
-/* Blocks that are made at a time (1 MiB); quarters of the memory that stay in use when latents are
- * given up. */
+/* Blocks that are made at a time (1 MiB or some); quarters of the memory that stay in use when
+ * latents are given up. */
 enum { SLAB = 1 << 12, KEPT_QUARTERS = 3 };
 
 /* No block; how many there may be. */
@@ -14,13 +15,18 @@ static const int64_t MOST_BLOCKS = UINT32_MAX / SLAB * (int64_t)SLAB;
 
 static orth_list_block *block_of(const orth_latent_lists *lists, uint32_t block)
 {
-    return lists->slabs[block / SLAB] + block % SLAB;
+    char *slab = lists->slabs[block / SLAB];
+    return (orth_list_block *)(void *)(slab + block % SLAB * lists->block_bytes);
 }
 
-orth_status orth_latent_lists_create(int64_t n_latent, int64_t memory, orth_latent_lists *out)
+orth_status orth_latent_lists_create(int64_t n_latent, int64_t memory, int64_t marks,
+                                     orth_latent_lists *out)
 {
-    orth_latent_lists lists = {.n_latent = n_latent, .unused = NONE};
-    lists.most = memory / (int64_t)sizeof(orth_list_block);
+    orth_latent_lists lists = {.n_latent = n_latent, .marks = marks, .unused = NONE};
+    int64_t link = (int64_t)sizeof(uint64_t);
+    int64_t bytes = (int64_t)offsetof(orth_list_block, mark) + 4 * marks * ORTH_LIST_ENTRIES;
+    lists.block_bytes = (bytes + link - 1) / link * link;
+    lists.most = memory / lists.block_bytes;
     if (lists.most < SLAB)
         lists.most = SLAB;
     if (lists.most > MOST_BLOCKS)
@@ -85,7 +91,8 @@ static orth_status take_block(orth_latent_lists *lists, uint32_t *out)
                              "codes by latents: one latent has 2^32 blocks; use more token groups");
         int64_t slab = lists->blocks / SLAB;
         if (slab == lists->n_slab) {
-            ORTH_TRY(ORTH_ALLOCATE(SLAB, "codes by latents", &lists->slabs[slab]));
+            ORTH_TRY(
+                ORTH_ALLOCATE(SLAB * lists->block_bytes, "codes by latents", &lists->slabs[slab]));
             lists->n_slab++;
         }
         *out = (uint32_t)lists->blocks++;
@@ -94,7 +101,8 @@ static orth_status take_block(orth_latent_lists *lists, uint32_t *out)
     return ORTH_OK;
 }
 
-static orth_status add_entry(orth_latent_lists *lists, int64_t latent, orth_list_entry entry)
+static orth_status add_entry(orth_latent_lists *lists, int64_t latent, float value,
+                             const uint32_t *marks)
 {
     int64_t place = lists->count[latent] % ORTH_LIST_ENTRIES;
     if (place == 0) {
@@ -106,13 +114,16 @@ static orth_status add_entry(orth_latent_lists *lists, int64_t latent, orth_list
             block_of(lists, lists->last[latent])->next = block;
         lists->last[latent] = block;
     }
-    block_of(lists, lists->last[latent])->entries[place] = entry;
+    orth_list_block *last = block_of(lists, lists->last[latent]);
+    last->value[place] = value;
+    for (int64_t m = 0; m < lists->marks; m++)
+        last->mark[place * lists->marks + m] = marks[m];
     lists->count[latent]++;
     return ORTH_OK;
 }
 
 orth_status orth_latent_lists_add(orth_latent_lists *lists, const orth_code *code,
-                                  int64_t first_token)
+                                  const uint32_t *marks)
 {
     for (int64_t t = 0; t < code->n_token; t++) {
         if (lists->used >= lists->most)
@@ -120,9 +131,7 @@ orth_status orth_latent_lists_add(orth_latent_lists *lists, const orth_code *cod
         for (int64_t e = code->start[t]; e < code->start[t + 1]; e++) {
             int64_t latent = code->latent[e];
             if (latent >= lists->begin && latent < lists->end)
-                ORTH_TRY(add_entry(lists, latent,
-                                   (orth_list_entry){.token = (uint32_t)(first_token + t),
-                                                     .value = code->value[e]}));
+                ORTH_TRY(add_entry(lists, latent, code->value[e], marks + t * lists->marks));
         }
     }
     return ORTH_OK;
@@ -136,8 +145,7 @@ void orth_latent_lists_visit(const orth_latent_lists *lists, const int64_t *late
         uint32_t block = lists->first[latents[i]];
         for (int64_t left = lists->count[latents[i]]; left > 0; left -= ORTH_LIST_ENTRIES) {
             const orth_list_block *at = block_of(lists, block);
-            visit(context, i, latents[i], at->entries,
-                  left < ORTH_LIST_ENTRIES ? left : ORTH_LIST_ENTRIES);
+            visit(context, i, latents[i], at, left < ORTH_LIST_ENTRIES ? left : ORTH_LIST_ENTRIES);
             block = (uint32_t)at->next;
         }
     }

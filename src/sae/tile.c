@@ -5,10 +5,13 @@
 
 #include <string.h>
 
+/* Entries that a kernel may write beyond those that it takes. */
+enum { TAKEN_MORE = 16 };
+
 static orth_status allocate(orth_tile_scratch *out, bool gradient)
 {
     /* Tiles are added up to the limit: the last may be full. */
-    int64_t entries = out->limit + out->n_list * ORTH_TILE_ROWS;
+    int64_t entries = out->limit + out->n_list * ORTH_TILE_ROWS + TAKEN_MORE;
     ORTH_TRY(ORTH_ALLOCATE(ORTH_TILE_ROWS * ORTH_TILE_COLUMNS, "tiles", &out->tile));
     ORTH_TRY(ORTH_ALLOCATE(out->n_list, "tiles", &out->at));
     ORTH_TRY(ORTH_ALLOCATE(ORTH_TILES * (out->n_list + 1), "tiles", &out->start));
@@ -57,13 +60,15 @@ static int64_t gather(orth_tile_scratch *scratch, int64_t n_list, const int64_t 
                       const uint32_t *index, const float *value, uint32_t first, int64_t count,
                       int64_t *start)
 {
+    int64_t (*take)(int64_t, const uint32_t *, const float *, uint32_t, uint32_t, uint32_t *,
+                    float *) = orth_kernels_get()->sparse->take;
     for (int64_t s = 0; s < n_list; s++) {
-        int64_t e = scratch->at[s];
+        int64_t e = scratch->at[s],
+                n = take(end[s] - e, index + e, value + e, first, first + ORTH_TILE_ROWS,
+                         scratch->index + count, scratch->value + count);
         start[s] = count;
-        for (; e < end[s] && index[e] - first < ORTH_TILE_ROWS; e++, count++) {
-            scratch->index[count] = index[e] - first;
-            scratch->value[count] = value[e];
-        }
+        count += n;
+        e += n;
         scratch->at[s] = e;
         /* The list goes on here with the next tile. */
         __builtin_prefetch(index + e + 16);

@@ -196,19 +196,20 @@ class Campaign:
         if kind == "start":
             time.sleep(self.random.uniform(0, 1.0))
             while alive() and not running.pids():
-                pass
+                time.sleep(0.005)
             return alive()
         first = folder.steps()[-1:]
         until = time.monotonic() + self.support.TIMEOUT
         while alive() and not writes() and folder.steps()[-1:] == first:
             if time.monotonic() > until:
                 raise Broken("no step is taken: " + running.said())
+            time.sleep(0.001)
         delay = time.monotonic() + self.random.uniform(0, 16 * self.write_seconds)
         while alive() and time.monotonic() < delay:
             time.sleep(0.0005)
         if kind == "write":
             while alive() and not writes():
-                pass
+                time.sleep(0.0005)
             delay = time.monotonic() + self.random.uniform(0, self.write_seconds)
             while time.monotonic() < delay:
                 pass
@@ -226,7 +227,7 @@ class Campaign:
 
     def wait_for_end(self, running, pids, kind):
         """Nobody lives on. Open MPI 4's launcher may, when a rank dies while it starts them."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 100
         while running.process.poll() is None or any(map(self.is_program, pids.values())):
             if time.monotonic() > end:
                 if kind != "start":

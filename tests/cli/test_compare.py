@@ -114,6 +114,63 @@ class Compare(unittest.TestCase):
             self.assertEqual(found["b_to_a"]["nearest"], self.order.tolist())
             np.testing.assert_allclose(found["a_to_b"]["cosines"], 1, rtol=1e-6)
 
+    def test_ties(self):
+        """Of equal latents the lowest, of nearly equal ones the nearer, on every grid."""
+        random = np.random.default_rng(5)
+        A = np.repeat(random.normal(size=(90, D)), 4, axis=0).astype("f4")
+        A[2::4, 0] = np.nextafter(A[2::4, 0], np.float32(9))  # the last bit of one element
+        A[3::4] *= 4
+        B = A[random.permutation(len(A))]
+        B[7] = B[200] = 0
+        for name, W in (("ties", A), ("tied", B)):
+            self.models[name] = dictionaries.make_model(self.folder, name, W)
+        reference = self.compare("ties", "tied", "--each")[0]["decoder"]
+        cosines = dictionaries.cosines(A, B)
+        for way, exact, rows in (("a_to_b", cosines, B), ("b_to_a", cosines.T, A)):
+            nearest = np.array(reference[way]["nearest"])
+            best = exact[np.arange(len(exact)), nearest]
+            self.assertLess((exact.max(1) - best).max(), 1e-14)
+            unit = [row.tobytes() for row in rows / np.exp2(np.floor(np.log2(
+                np.maximum(np.abs(rows[:, 1:2]), 1e-30))))]
+            for i in nearest:
+                self.assertEqual(unit.index(unit[i]), i)  # up to a power of 2
+        for groups, shards in ((1, 1), (2, 1), (1, 2), (1, 3), (3, 1), (2, 2)):
+            for arguments in ([], ["--encoder"])[:1 + (shards == 3)]:
+                figures, _ = self.compare("ties", "tied", "--each", *arguments, "--set",
+                                          f"grid.n_group={groups}", f"grid.n_shard={shards}",
+                                          ranks=groups * shards)
+                for part in ("decoder", "encoder")[:1 + len(arguments)]:
+                    for way, wanted in reference.items():
+                        for name in ("nearest", "cosines", "min", "max", "histogram"):
+                            self.assertEqual(figures[part][way][name], wanted[name], name)
+
+    def test_ties_in_latents(self):
+        """The same of the nearest latents that `eval --latents` tells."""
+        random = np.random.default_rng(6)
+        W = np.repeat(random.normal(size=(60, D)), 3, axis=0).astype("f4")
+        W[2::3, 0] = np.nextafter(W[2::3, 0], np.float32(9))
+        W = W[random.permutation(len(W))]
+        model = dictionaries.make_model(self.folder, "ties-of-latents", W)
+        data = support.write_activations(os.path.join(self.folder, "few.h5"),
+                                         support.tokens(40, D, seed=7))
+        cosines, found = dictionaries.cosines(W, W), []
+        path = os.path.join(self.folder, "latents.json")
+        for groups, shards in ((1, 1), (2, 1), (1, 2), (1, 3), (3, 1)):
+            done = support.run(["eval", model, "--data", data, "--skip-eps", "--latents", path,
+                                "--set", f"grid.n_group={groups}", f"grid.n_shard={shards}"],
+                               groups * shards)
+            self.assertEqual(done.code, 0, done.stderr)
+            with open(path) as file:
+                found.append([one["neighbours"] for one in json.load(file)["latents"]])
+            self.assertEqual(found[-1], found[0])
+        for i, nearest in enumerate(found[0]):
+            latents = [one["latent"] for one in nearest]
+            others = np.delete(np.arange(len(W)), i)
+            best = np.sort(cosines[i][others])[::-1][:len(latents)]
+            np.testing.assert_allclose(cosines[i][latents], best, atol=1e-6)
+            for j, k in zip(latents, latents[1:]):  # equal ones in their order
+                self.assertFalse((W[j] == W[k]).all() and j > k)
+
     def test_exported(self):
         """A folder that another tool loads is a model as well."""
         folder = os.path.join(self.folder, "exported")

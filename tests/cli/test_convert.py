@@ -174,9 +174,6 @@ class Convert(support.Case):
         self.assertEqual([word.decode() for word in found["vocab"]], words)
         self.assertEqual(list(found["documents"]), [0, 5])
         self.assertEqual((attributes["model"], attributes["layer"]), (b"gpt2", 9))
-        result = self.convert("in.h5", "more.h5", "--out", "out.h5")
-        self.assertEqual(sorted(self.read_h5()[0]), ["activations", "tokens"])
-        self.assertIn("/vocab and /documents of several files are left out", result.warnings[0])
         self.convert("in.h5", "--out", "out.h5", "--rows", "5:")
         self.assertEqual(sorted(self.read_h5()[0]), ["activations", "tokens", "vocab"])
         result = self.convert("in.h5", "--out", "out.npy", ranks=3)
@@ -188,6 +185,72 @@ class Convert(support.Case):
         found, attributes = self.read_h5()
         self.assertEqual(sorted(found), ["activations", "tokens"])
         self.assertEqual((attributes["model"], attributes["layer"]), (b"gpt2", 8))
+
+    def write_texts(self, name, begin, end, documents, words):
+        support.write_activations(self.path(name), self.x[begin:end])
+        with h5py.File(self.path(name), "a") as file:
+            file["tokens"] = np.arange(begin, end, dtype="i4") % 77
+            if documents is not None:
+                file["documents"] = documents
+            if words:
+                file["vocab"] = words
+
+    def test_joined_texts(self):
+        """Several files give what one file with all rows gives, bit for bit."""
+        words = ["a", "b\u00e4", ""] + ["word"] * 74
+        starts = np.array([0, 5, 5, 340, 500, 811, 900], "i8")
+        many = np.arange(70000, dtype="i8")  # more documents than are read at a time
+        self.write_texts("one.h5", 0, 1003, starts, words)
+        self.write_texts("a.h5", 0, 340, starts[:3], words)
+        self.write_texts("b.h5", 340, 811, np.array([0, 160, 471], "i4"), words)  # its end too
+        self.write_texts("c.h5", 811, 1003, starts[5:] - 811, words)
+        parts = ["a.h5", "b.h5", "c.h5"]
+        self.convert("one.h5", "--out", "whole.h5")
+        wanted = self.read_h5("whole.h5")[0]
+        for dtype, ranks in (("float32", 1), ("float32", 3), ("bfloat16", 2)):
+            result = self.convert(*parts, "--out", "out.h5", "--dtype", dtype, ranks=ranks)
+            found = self.read_h5()[0]
+            self.assertNotIn("left out", result.stderr)
+            self.assertEqual(sorted(found), sorted(wanted))
+            for key in ("tokens", "documents", "vocab"):
+                self.assertEqual(found[key].dtype, wanted[key].dtype)
+                self.assertEqual(found[key].tolist(), wanted[key].tolist(), key)
+            if dtype == "float32":
+                self.assertEqual(found["activations"].tobytes(), wanted["activations"].tobytes())
+        # A file begins a document whatever it says; a final end stays; many of them.
+        self.write_texts("d.h5", 340, 1003, np.array([2, 663], "i8"), words)
+        self.convert("a.h5", "d.h5", "--out", "out.h5", ranks=3)
+        self.assertEqual(self.read_h5()[0]["documents"].tolist(), [0, 5, 5, 340, 342, 1003])
+        self.x = np.zeros((70340, 2), "f4")
+        self.write_texts("a.h5", 0, 340, starts[:3], words)
+        self.write_texts("d.h5", 340, 70340, many, words)
+        self.convert("a.h5", "d.h5", "--out", "out.h5")
+        self.assertEqual(self.read_h5()[0]["documents"].tolist(),
+                         [0, 5, 5, *(many + 340).tolist()])
+        result = self.convert("a.h5", "d.h5", "--out", "out.h5", "--rows", "300:400")
+        self.assertEqual(sorted(self.read_h5()[0]), ["activations", "tokens", "vocab"])
+        self.assertNotIn("left out", result.stderr)
+
+    def test_texts_that_do_not_join(self):
+        """What is not the same, lacking or wrong is left out, and said."""
+        words = ["a", "b\u00e4", ""] + ["word"] * 74
+        self.write_texts("a.h5", 0, 340, np.array([0, 5], "i8"), words)
+        for documents, others, kept, said in (
+                (np.array([0, 3], "i8"), words[:-1] + ["last"], ["documents"],
+                 "/vocab of d.h5 is not that of a.h5"),
+                (np.array([0, 3], "i8"), None, ["documents"], "/vocab of d.h5 is not that"),
+                (None, words, ["vocab"], "not all files have /documents"),
+                (np.array([3, 0], "i8"), words, ["vocab"], "d.h5: dataset 'documents' does not"),
+                (np.array([0, 700], "i8"), words, ["vocab"], "d.h5: dataset 'documents' does"),
+                (np.array([0.5]), words, ["vocab"], "d.h5: dataset 'documents' does not")):
+            self.write_texts("d.h5", 340, 1003, documents, others)
+            for ranks in (1, 3):
+                result = self.convert("a.h5", "d.h5", "--out", "out.h5", ranks=ranks)
+                self.assertEqual(sorted(self.read_h5()[0]),
+                                 sorted(["activations", "tokens", *kept]))
+                warnings = [line for line in result.warnings if "convert: " in line]
+                self.assertEqual(len(warnings), 1, result.stderr)
+                self.assertIn(said, warnings[0])
 
     def test_caches(self):
         """Shards of safetensors, .npz with and without compression, caches of dictionary_learning."""

@@ -1,11 +1,14 @@
 # labels: long
 # timeout: 600
-"""The memory of an evaluation, latents included, does not depend on the number of tokens: one small
-file, listed many times, is a table of millions."""
+"""The memory of an evaluation, latents included, and of probes does not depend on the number of
+tokens: one small file, listed many times, is a table of millions."""
 import os
 import subprocess
 import sys
 import unittest
+
+import h5py
+import numpy as np
 
 import support
 
@@ -29,12 +32,17 @@ class EvaluationMemory(support.Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         return int(done.stdout)
 
-    def test_flat(self):
+    def setUp(self):
+        super().setUp()
         data = support.write_activations(self.path("a.h5"),
                                          support.tokens(ROWS, WIDTH).astype("f2"))
         config = self.write_config(run__dir=self.path("run"), run__steps=20, data__files=data,
                                    model__n_latent=LATENTS, model__k=4, train__batch=4096)
         self.assertEqual(support.run(["train", config, "--quiet"]).code, 0)
+        self.data = data
+
+    def test_flat(self):
+        data = self.data
         peaks = [self.peak("eval", self.path("run"), "--data", *[data] * times, "--json",
                            self.path("out.json"), "--latents", self.path("latents.json"))
                  for times in (1, 8, 80)]
@@ -43,6 +51,20 @@ class EvaluationMemory(support.Case):
         # Quantiles: 8 bytes a token until there are 2^20, then bins; 8 MiB either way.
         self.assertLess(peaks[2], peaks[0] + (12 << 20))
         self.assertLess(peaks[2], peaks[1] + (8 << 20))
+
+    def test_probes(self):
+        """Labels come with each batch, codes stay within --memory."""
+        peaks, labels = [], self.path("labels.h5")
+        for times in (8, 80):
+            with h5py.File(labels, "w") as file:
+                random = np.random.default_rng(times)
+                file["labels"] = random.integers(0, 2, (times * ROWS, 1), np.int8)
+            peaks.append(self.peak("probe", self.path("run"), "--data", *[self.data] * times,
+                                   "--labels", labels, "--memory", "2^23"))
+        print("400 thousand and 4 million labelled tokens:",
+              ", ".join(f"{peak / 2**20:.1f} MiB" for peak in peaks))
+        # A byte for each label would be 3.4 MiB more.
+        self.assertLess(peaks[1], peaks[0] + (2 << 20))
 
 
 if __name__ == "__main__":

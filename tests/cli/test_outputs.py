@@ -2,6 +2,7 @@
 """No verb writes a result over what it reads, over the files that a run cannot go on without or over
 an exported folder; other files may be replaced."""
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -84,6 +85,55 @@ class Outputs(unittest.TestCase):
             for read in reads:
                 with self.subTest(verb=words[0], read=read):
                     self.refuse(words, read)
+
+    def test_what_a_configuration_names_stays(self):
+        """`plan` reads no activations, but the job will."""
+        config, held_out, weights = (self.path(name) for name in ("job.yaml", "held.h5", "W.h5"))
+        for path in (held_out, weights):
+            shutil.copy(self.data, path)
+        with open(config, "w") as file:
+            json.dump({"run": {"dir": self.path("job"), "steps": 2},
+                       "data": {"files": [self.path("dat*.h5")], "eval_files": [held_out]},
+                       "init": {"scheme": "file", "file": weights}}, file)
+        words = ["plan", config, "--ranks", "2", "--json"]
+        for ranks, path in ((1, self.data), (1, held_out), (1, weights), (2, self.data)):
+            with self.subTest(path=path):
+                self.refuse(words, path, ranks)
+        self.refuse(["plan", self.config, "--ranks", "2", "--set", "data.files=" + self.data,
+                     "init.scheme=file", "init.file=" + self.exported, "--json"],
+                    os.path.join(self.exported, "autoencoder.pt"))
+        for path in (config, held_out, weights):
+            os.remove(path)
+
+    def refuse_plots(self, words, folder, name, ranks=1):
+        before = self.digests()
+        done = cli.run(["report", self.run_dir, "--skip-eps", "--skip-spectra", *words, "--out",
+                        self.path("page.html"), "--plots", folder], ranks)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(len(cli.errors(done)), 1, done.stderr)
+        self.assertIn(f"--plots {os.path.join(folder, name)}: is ", cli.errors(done)[0])
+        style = os.path.join(folder, "style.gp")
+        if os.path.exists(style):
+            os.remove(style)
+        self.assertEqual(self.digests(), before)
+
+    def test_plots(self):
+        """In --plots DIR a file of a plot's name is not what is read: named, or a run's own."""
+        folder = self.path("plots")
+        os.mkdir(folder)
+        os.link(self.data, os.path.join(folder, "elbo.dat"))
+        self.refuse_plots(["--data", self.data], folder, "elbo.dat", 2)
+        self.refuse_plots(["--data", self.path("dat*.h5")], folder, "elbo.dat")
+        self.refuse_plots(["--set", "data.eval_files=" + self.data], folder, "elbo.dat", 2)
+        os.remove(os.path.join(folder, "elbo.dat"))
+        os.symlink(os.path.join(self.run_dir, "metrics.jsonl"), os.path.join(folder, "pca.gp"))
+        self.refuse_plots(["--data", self.data], folder, "pca.gp")
+        os.remove(os.path.join(folder, "pca.gp"))
+        with open(os.path.join(folder, "frame.svg"), "w"):
+            pass
+        self.refuse_plots(["--data", self.data, "--json", os.path.join(folder, "frame.svg")],
+                          folder, "frame.svg")
+        shutil.rmtree(folder)
 
     def test_what_a_run_needs_stays(self):
         first = os.path.join(self.run_dir, "checkpoints",

@@ -76,6 +76,23 @@ class Probes(ProbeCase):
         self.assertGreater(parts["passes"], 1)
         self.assertEqual(whole["tasks"], parts["tasks"])
 
+    def test_many_tasks(self):
+        """More than share a word with a token's code, and more than are fitted in one pass."""
+        reference, _ = self.probe("--top", 2)
+        columns = [i % 5 for i in range(143)]
+        path = self.write_labels("tasks.h5", self.labels[:, columns])
+        for ranks in (1, 2):
+            figures, _ = self.probe("--top", 2, labels=path, ranks=ranks)
+            self.assertEqual(figures["passes"], 2)
+            for column, task in zip(columns, figures["tasks"]):
+                wanted = reference["tasks"][column]
+                self.assertEqual((task["labelled"], task["positive"]),
+                                 (wanted["labelled"], wanted["positive"]))
+                self.assertEqual([one["latent"] for one in task["best"]],
+                                 [one["latent"] for one in wanted["best"]])
+                for one, other in zip(task["best"], wanted["best"]):
+                    self.assertAlmostEqual(one["loss"], other["loss"], delta=1e-12)
+
     def test_labels_of_all_kinds(self):
         """One task without names, other integers, bool, big-endian, in chunks, by another name."""
         reference, _ = self.probe("--top", 2)

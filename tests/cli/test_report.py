@@ -328,6 +328,15 @@ class Report(unittest.TestCase):
         self.assertEqual(dict(other["config"])["model.k"], str(cli.K))
         self.assertNotIn("train.lr", dict(other["config"]))
         self.assertNotIn("step", other["checkpoint"])
+        self.assertIsNone(other["evaluation"]["step"])
+        imported = self.path("imported.h5")
+        done = cli.run(["import", folder, "--out", imported])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        document, _ = self.report(imported, "--data", self.data, "--skip-eps", "--skip-spectra")
+        self.assertNotIn("step", document["models"][0]["checkpoint"])
+        self.assertNotIn("tokens_seen", document["models"][0]["checkpoint"])
+        self.assertIsNone(document["models"][0]["evaluation"]["step"])
+        os.remove(imported)
         shutil.rmtree(folder)
 
     def test_broken_runs(self):

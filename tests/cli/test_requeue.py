@@ -35,7 +35,7 @@ class Limit(Case):
         """Every rank but the first may have another environment: the first one's counts."""
         for ranks in (1, 3):
             self.run_dir = self.path(f"run-{ranks}")
-            end = int(time.time()) + 14
+            end = int(time.time()) + 11
             result = self.train(ranks, {"SLURM_JOB_END_TIME": str(end)}, eval__every="none")
             self.check_success(result, 75)
             self.assertLess(time.time(), end)

@@ -74,7 +74,7 @@ class Storage(support.Case):
 
     def wait_for_stop(self, running, times):
         """Rank 0 has stopped as many times; go on with the pid that `go_on` gives."""
-        running.wait_for(lambda: running.tell().count(":stop on rank 0") == times, "stop")
+        running.wait_for(lambda: running.said().count(":stop on rank 0") == times, "stop")
         pid = running.pids()[0]
 
         def stopped():

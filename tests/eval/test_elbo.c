@@ -1,10 +1,11 @@
 /* eLBO and ZF counts of models and tokens made to the |z|^2, |f~|^2 and n that were published for
- * public SAEs, against the formula in double (tests/golden/elbo.py).
+ * public SAEs, against the authors' notebook evaluated in double (tests/golden/elbo.py).
  * ranks: 1 3
  */
 #include "check_mpi.h"
 
 #include <orthant/eval/quality.h>
+#include <orthant/eval/zf.h>
 
 #include <jansson.h>
 #include <math.h>
@@ -25,6 +26,14 @@ static double number(const json_t *object, const char *name)
     const json_t *value = json_object_get(object, name);
     ck_agree(json_is_number(value));
     return json_number_value(value);
+}
+
+/* The sets of tokens, or the lines, of the fixture; json_decref(*file) when done. */
+static const json_t *fixture(const char *name, json_t **file)
+{
+    *file = json_load_file(ORTH_TEST_GOLDEN "/elbo.json", 0, NULL);
+    ck_agree(*file != NULL);
+    return json_object_get(*file, name);
 }
 
 static double element(const json_t *object, const char *name, int64_t i)
@@ -125,11 +134,12 @@ static void compare(const published *p, const orth_quality *q)
 
 START_TEST(published_statistics)
 {
-    json_t *sets = json_load_file(ORTH_TEST_GOLDEN "/elbo.json", 0, NULL);
+    json_t *file;
+    const json_t *sets = fixture("sets", &file);
     orth_grid grid;
     int size;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    ck_agree(json_array_size(sets) == 2 + 12 + 25);
+    ck_agree(json_array_size(sets) == 2 + 12 + 25 + 1 + 10);
     ck_agree(orth_grid_create(MPI_COMM_WORLD, 1, size, &grid) == ORTH_OK);
     for (size_t i = 0; i < json_array_size(sets); i++) {
         published p = {.figures = json_array_get(sets, i)};
@@ -141,7 +151,28 @@ START_TEST(published_statistics)
         orth_quality_clear(&quality);
     }
     orth_grid_free(&grid);
-    json_decref(sets);
+    json_decref(file);
+}
+END_TEST
+
+START_TEST(published_lines)
+{
+    json_t *file;
+    const json_t *lines = fixture("lines", &file);
+    ck_agree(json_array_size(lines) == ORTH_ZF_BOUNDS);
+    for (int i = 0; i < ORTH_ZF_BOUNDS; i++) {
+        const json_t *line = json_array_get(lines, (size_t)i);
+        double lower, upper;
+        ck_agree(number(line, "e") == orth_zf_eps[i]);
+        orth_zf_bounds(orth_zf_eps[i], &lower, &upper);
+        near(lower, number(line, "lower"), 1e-15, "lower");
+        /* The notebook draws infinity with a slope of 999. */
+        if (orth_zf_eps[i] < 1.0)
+            near(upper, number(line, "upper"), 1e-15, "upper");
+        else
+            ck_agree(isinf(upper) && number(line, "upper") == 999.0);
+    }
+    json_decref(file);
 }
 END_TEST
 
@@ -151,6 +182,7 @@ static Suite *make(void)
     TCase *tests = tcase_create("elbo");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, published_statistics);
+    tcase_add_test(tests, published_lines);
     suite_add_tcase(suite, tests);
     return suite;
 }

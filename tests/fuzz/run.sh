@@ -75,9 +75,18 @@ fuzz() {
         END { printf "%-14s %9d inputs\n", target, n }' "$log"
 }
 
+# As many at a time as there are processors; what one says stays together.
 failed=()
-for target in "${targets[@]}"; do
-    fuzz "$target" || failed+=("$target")
+for ((i = 0; i < ${#targets[@]}; i += ORTHANT_PARALLEL)); do
+    declare -A running=()
+    for target in "${targets[@]:i:ORTHANT_PARALLEL}"; do
+        fuzz "$target" >"$TMPDIR/$target.said" 2>&1 &
+        running[$target]=$!
+    done
+    for target in "${targets[@]:i:ORTHANT_PARALLEL}"; do
+        wait "${running[$target]}" || failed+=("$target")
+        cat "$TMPDIR/$target.said"
+    done
 done
 if ((${#failed[@]})); then
     echo "tests/fuzz/run.sh: error: found something in: ${failed[*]}; the input is in" \

@@ -2,10 +2,21 @@
 """Writes elbo.json: eLBO and the ZF plot's counts, in double, of tokens whose |z|^2 and |f~|^2 the
 authors of the top-AFA paper (Lee et al. 2025, arXiv 2503.24277) published for public SAEs: the last
 tokens of the first sequences in visualization/output_csv of github.com/SewoongLee/top-afa-sae,
-layer after layer, as their notebook zf-plot.ipynb measured them (OpenWebText2, 128 tokens each).
+layer after layer, as their notebook visualization/zf-plot.ipynb (commit 2190aabd) measured them
+(OpenWebText2, 128 tokens each), and the ten rows of that table which the notebook prints.
 
-The notebook's quantities: f~ = (f_i |W_dec,i|, |b_dec|), ftf = f~ . f~, ztz = z . z; and the paper's
-eLBO = |ztz - ftf| / ((n - 1) ftf). Nothing here shares a line with Orthant."""
+What the notebook computes, and this program follows:
+- the cell that writes the table: f~ = (f_i |W_dec,i|, |b_dec|), ftf = f~ . f~, ztz = z . z, and the
+  norms are their square roots;
+- the first cell: h, the number of latents, is 24576 or 16384: the bias, though a coordinate of f~,
+  is not counted;
+- the cell that draws the ZF plot ("show_error_bound"): for e = eps (h - 1) of 0.25, 0.5 and 1 the
+  lines |f~| = |z| sqrt(1 / (1 + e)) and |f~| = |z| sqrt(1 / (1 - e)), where a slope of 999 stands
+  for infinity at e = 1, and each is labelled with eps = e / (h - 1).
+
+The stored notebook has no cell that prints eLBO. It is the least eps whose two lines enclose the
+token: here found by bisection of the lines above, then held against the paper's closed form
+|ztz - ftf| / ((h - 1) ftf). Nothing here shares a line with Orthant or with the notebook."""
 import json
 import os
 
@@ -65,31 +76,75 @@ GEMMA = {  # gemma-scope-2b-pt-res-canonical, width 16k: columns layers 1 to 25
 }
 
 
-def figures(name, n_latent, ztz, ftf):
+# gpt2-small-res-jb, rows 0 to 4 and 11995 to 11999: ztz, ftf, |z| and |f~| as the notebook prints
+# them. Three of these tokens are below the lowest line.
+PRINTED = [
+    (19.033733, 17.208841, 4.362767, 4.148354),
+    (2294.855500, 2104.294700, 47.904650, 45.872593),
+    (2822.698000, 2538.373000, 53.129070, 50.382270),
+    (3059.020300, 2596.032700, 55.308410, 50.951280),
+    (3719.876500, 2721.176300, 60.990790, 52.164894),
+    (11087.618000, 4419.363300, 105.297760, 66.478294),
+    (15839.279000, 5757.351600, 125.854200, 75.877210),
+    (19738.941000, 7991.003400, 140.495350, 89.392410),
+    (24954.754000, 13457.385000, 157.970730, 116.005970),
+    (41531.570000, 34468.242000, 203.792950, 185.656250),
+]
+
+PLOTTED = (0.25, 0.5, 1.0)  # eps (h - 1) of the lines
+STEEP = 999.0               # the notebook's slope for infinity
+
+
+def slopes(e):
+    """|f~| / |z| of the lines for eps (h - 1) = e."""
+    return np.sqrt(1 / (1 + e)), np.sqrt(1 / (1 - e)) if e < 1 else STEEP
+
+
+def encloses(e, ratio):
+    lower, upper = slopes(e)
+    return lower <= ratio <= upper
+
+
+def least_e(ratio):
+    """The least e whose lines enclose a token with |f~| / |z| = ratio, to the last bits."""
+    low, high = 0.0, 1.0
+    while not encloses(high, ratio):
+        low, high = high, 2 * high
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (low, middle) if encloses(middle, ratio) else (middle, high)
+    return high
+
+
+def figures(name, h, ztz, ftf):
     ztz, ftf = np.array(ztz, np.float64), np.array(ftf, np.float64)
-    elbo = np.abs(ztz - ftf) / ((n_latent - 1) * ftf)
-    norm_z, norm_f = np.sqrt(ztz), np.sqrt(ftf)
-    within = [int(np.sum((norm_f >= norm_z / np.sqrt(1 + eps)) &
-                         ((eps == 1) | (norm_f * np.sqrt(max(1 - eps, 0)) <= norm_z))))
-              for eps in (0.25, 0.5, 1.0)]
-    return {"name": name, "n_latent": n_latent, "ztz": ztz.tolist(), "ftf": ftf.tolist(),
+    ratio = np.sqrt(ftf) / np.sqrt(ztz)
+    elbo = np.array([least_e(r) for r in ratio]) / (h - 1)
+    np.testing.assert_allclose(elbo, np.abs(ztz - ftf) / ((h - 1) * ftf), rtol=1e-10)
+    within = [sum(bool(encloses(e, r)) for r in ratio) for e in PLOTTED]
+    return {"name": name, "n_latent": h, "ztz": ztz.tolist(), "ftf": ftf.tolist(),
             "elbo": elbo.tolist(), "median": float(np.percentile(elbo, 50)),
             "q25": float(np.percentile(elbo, 25)), "q75": float(np.percentile(elbo, 75)),
-            "mean": float(elbo.mean()), "over": int(np.sum(norm_f > norm_z)),
-            "under": int(np.sum(norm_f < norm_z)), "within": within}
+            "mean": float(elbo.mean()), "over": int(np.sum(ratio > 1)),
+            "under": int(np.sum(ratio < 1)), "within": within}
 
 
 def main():
     sets = []
-    for name, n_latent, published in (("gpt2-small-res-jb", 24576, GPT2),
-                                      ("gemma-scope-2b-16k", 16384, GEMMA)):
+    for name, h, published in (("gpt2-small-res-jb", 24576, GPT2),
+                               ("gemma-scope-2b-16k", 16384, GEMMA)):
         ztz, ftf = np.array(published["ztz"]), np.array(published["ftf"])
-        sets.append(figures(name, n_latent, ztz.ravel(), ftf.ravel()))
-        sets += [figures(f"{name}, layer {i + 1}", n_latent, ztz[:, i], ftf[:, i])
+        sets.append(figures(name, h, ztz.ravel(), ftf.ravel()))
+        sets += [figures(f"{name}, layer {i + 1}", h, ztz[:, i], ftf[:, i])
                  for i in range(ztz.shape[1])]
+    ztz, ftf, norm_z, norm_f = np.array(PRINTED).T
+    np.testing.assert_allclose(np.sqrt([ztz, ftf]), [norm_z, norm_f], rtol=2e-7)
+    sets.append(figures("gpt2-small-res-jb, printed", 24576, ztz, ftf))
+    sets += [figures(f"gpt2-small-res-jb, printed, token {i}", 24576, ztz[i:i + 1], ftf[i:i + 1])
+             for i in range(len(PRINTED))]
+    lines = [{"e": e, "lower": float(slopes(e)[0]), "upper": float(slopes(e)[1])} for e in PLOTTED]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "elbo.json")
     with open(path, "w") as file:
-        json.dump(sets, file, indent=None, separators=(",", ":"))
+        json.dump({"lines": lines, "sets": sets}, file, indent=None, separators=(",", ":"))
         file.write("\n")
 
 

@@ -214,6 +214,32 @@ START_TEST(pack_copies_a_window)
 }
 END_TEST
 
+/* Of lists that end before the limit, at it, and behind it. */
+START_TEST(take_copies_what_is_below_the_end)
+{
+    const orth_kernels *sets[KERNEL_SETS];
+    int n_set = kernel_sets(sets);
+    enum { MOST = 70, MORE = 16, FIRST = 1000 };
+    uint32_t index[MOST + 1], taken[MOST + MORE];
+    float value[MOST + 1], values[MOST + MORE];
+    fill_random(6, MOST + 1, value);
+    for (int e = 0; e <= MOST; e++)
+        index[e] = (uint32_t)(FIRST + e * 3 / 2);
+    for (int s = 0; s < n_set; s++)
+        for (int64_t n = 0; n <= MOST; n++)
+            for (uint32_t end = FIRST; end < FIRST + 110; end++) {
+                int64_t wanted = 0;
+                while (wanted < n && index[wanted] < end)
+                    wanted++;
+                int64_t count = sets[s]->sparse->take(n, index, value, FIRST, end, taken, values);
+                ck_assert_int_eq(count, wanted);
+                ck_assert(same_bits(values, value, count));
+                for (int64_t e = 0; e < count; e++)
+                    ck_assert_uint_eq(taken[e], index[e] - FIRST);
+            }
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *suite = suite_create("sparse");
@@ -224,6 +250,7 @@ static Suite *make(void)
     tcase_add_test(cases, no_lists_are_no_work);
     tcase_add_test(cases, fold_adds_lanes_in_a_tree);
     tcase_add_test(cases, pack_copies_a_window);
+    tcase_add_test(cases, take_copies_what_is_below_the_end);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { LATENTS = 97, TOKENS = 4000, BATCH = 250, BLOCKS = 1 << 12 };
+enum { LATENTS = 97, TOKENS = 4000, BATCH = 250, BLOCKS = 1 << 12, MARKS = 3 };
 
 /* Token t fires on a latent with a probability that falls from 1 to 0 over the latents, and never
  * on the fifth. */
@@ -39,29 +39,38 @@ static void fill(orth_latent_lists *lists, int64_t begin, orth_code *code)
 {
     orth_latent_lists_begin(lists, begin);
     for (int64_t t = 0; t < TOKENS; t += BATCH) {
+        uint32_t marks[BATCH * MARKS];
         make_code(t, code);
-        ck_assert_int_eq(orth_latent_lists_add(lists, code, t), ORTH_OK);
+        for (int64_t i = 0; i < BATCH; i++)
+            for (int64_t m = 0; m < lists->marks; m++)
+                marks[i * lists->marks + m] = (uint32_t)((t + i) * (m + 1));
+        ck_assert_int_eq(orth_latent_lists_add(lists, code, marks), ORTH_OK);
     }
 }
 
 /* What was seen of the latents asked for. */
 typedef struct seen {
+    int64_t marks;
     int64_t next[LATENTS]; ///< the token after the last one seen
     int64_t wrong[LATENTS];
     int64_t asked[LATENTS];
 } seen;
 
-static void visit(void *context, int64_t i, int64_t latent, const orth_list_entry *entries,
+/* The marks of token t are t, 2 t, ... */
+static void visit(void *context, int64_t i, int64_t latent, const orth_list_block *block,
                   int64_t count)
 {
     seen *s = context;
     s->asked[latent] = i;
     for (int64_t e = 0; e < count; e++) {
-        int64_t token = entries[e].token;
+        const uint32_t *marks = block->mark + e * s->marks;
+        int64_t token = marks[0];
+        for (int64_t m = 1; m < s->marks; m++)
+            s->wrong[latent] += marks[m] != (m + 1) * token;
         for (; s->next[latent] < token; s->next[latent]++) /* none is left out */
             s->wrong[latent] += value_of(s->next[latent], latent) > 0.0f;
         s->wrong[latent] +=
-            entries[e].value != value_of(token, latent) || s->next[latent]++ != token;
+            block->value[e] != value_of(token, latent) || s->next[latent]++ != token;
     }
 }
 
@@ -71,6 +80,7 @@ static void check_lists(const orth_latent_lists *lists)
     static seen s;
     int64_t latents[LATENTS] = {0}, n = 0;
     memset(&s, 0, sizeof s);
+    s.marks = lists->marks;
     for (int64_t latent = lists->end - 1; latent >= lists->begin; latent--)
         latents[n++] = latent;
     orth_latent_lists_visit(lists, latents, n, visit, &s);
@@ -86,11 +96,11 @@ static void check_lists(const orth_latent_lists *lists)
     }
 }
 
-START_TEST(all_fit)
+static void check_all_fit(int64_t marks)
 {
     orth_latent_lists lists;
     orth_code code = {0};
-    ck_assert_int_eq(orth_latent_lists_create(LATENTS, 1 << 24, &lists), ORTH_OK);
+    ck_assert_int_eq(orth_latent_lists_create(LATENTS, 1 << 24, marks, &lists), ORTH_OK);
     fill(&lists, 0, &code);
     ck_assert_int_eq(lists.end, LATENTS);
     check_lists(&lists);
@@ -102,6 +112,12 @@ START_TEST(all_fit)
     orth_latent_lists_free(&lists);
     orth_code_free(&code);
 }
+
+START_TEST(all_fit)
+{
+    for (int64_t marks = 1; marks <= MARKS; marks++)
+        check_all_fit(marks);
+}
 END_TEST
 
 /* Pass after pass, each of bounded memory, takes every latent once. */
@@ -110,7 +126,7 @@ START_TEST(some_fit)
     orth_latent_lists lists;
     orth_code code = {0};
     int64_t begin = 0, passes = 0;
-    ck_assert_int_eq(orth_latent_lists_create(LATENTS, 1 << 20, &lists), ORTH_OK);
+    ck_assert_int_eq(orth_latent_lists_create(LATENTS, 1 << 20, 1, &lists), ORTH_OK);
     for (; begin < LATENTS; begin = lists.end) {
         fill(&lists, begin, &code);
         ck_assert_int_gt(lists.end, begin);
@@ -130,7 +146,7 @@ START_TEST(one_latent)
 {
     orth_latent_lists lists;
     orth_code code = {0};
-    ck_assert_int_eq(orth_latent_lists_create(2, 1, &lists), ORTH_OK);
+    ck_assert_int_eq(orth_latent_lists_create(2, 1, 1, &lists), ORTH_OK);
     orth_latent_lists_begin(&lists, 0);
     ck_assert_int_eq(orth_code_begin(&code, 1000), ORTH_OK);
     ck_assert_int_eq(orth_code_reserve(&code, 2000), ORTH_OK);
@@ -142,8 +158,9 @@ START_TEST(one_latent)
         }
     }
     code.n_token = 1000;
+    static const uint32_t marks[1000];
     for (int64_t t = 0; t < 200000; t += 1000)
-        ck_assert_int_eq(orth_latent_lists_add(&lists, &code, t), ORTH_OK);
+        ck_assert_int_eq(orth_latent_lists_add(&lists, &code, marks), ORTH_OK);
     ck_assert_int_eq(lists.end, 1);
     ck_assert_int_eq(lists.count[0], 200000);
     ck_assert_int_gt(lists.used, BLOCKS);

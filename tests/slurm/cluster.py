@@ -17,7 +17,7 @@ COMMANDS = ("sbatch", "srun", "scontrol", "squeue", "scancel")
 # In the environment of every daemon and, as sbatch passes the environment on, of every job.
 MARKER = "ORTHANT_TEST_CLUSTER"
 # Seconds. Everything here is quick unless the machine is busy.
-PATIENCE = 60 * float(os.environ.get("ORTHANT_TEST_PATIENCE", "1"))
+PATIENCE = 180 * float(os.environ.get("ORTHANT_TEST_PATIENCE", "1"))
 
 CONFIGURATION = """
 ClusterName=orthant

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 import slurm_case  # also finds the other two
@@ -67,6 +68,7 @@ class WithoutSlurm(support.Case):
                             break
                     except OSError:
                         pass
+                    time.sleep(0.005)
                 send(process.pid, number)
                 self.assertEqual(process.wait(support.TIMEOUT), 75, self.said())
                 step, = support.steps(self.path(run_dir))

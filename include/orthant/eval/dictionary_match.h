@@ -33,10 +33,10 @@ typedef struct orth_dictionary_match {
  * Match the decoders (the encoders with `encoder`) of two models of one d_model; n_latent may
  * differ. With `each` rank 0 gets the nearest latent of every one. The models are spread over grids
  * of the same ranks. Blocks of B travel, products are made in tiles: n_A n_B d multiplications over
- * all ranks, no n_A x n_B matrix, a block and two numbers for each own latent in memory. The
- * nearest is found in fp32, its cosine computed in double. Equal on all ranks; on different grids
- * to rounding. Collective over both grids; agreed (a rank that fails alone in the middle ends the
- * job). End with orth_dictionary_match_free.
+ * all ranks, no n_A x n_B matrix, a block and some numbers for each own latent in memory.
+ * Which latent is the nearest is decided in double, of equal ones it is the lowest (kern/match.h):
+ * the same on every grid; the sums to rounding. Equal on all ranks. Collective over both grids;
+ * agreed (a rank that fails alone in the middle ends the job). End with orth_dictionary_match_free.
  */
 orth_status orth_dictionary_match_measure(const orth_sae *a, const orth_sae *b, bool encoder,
                                           bool each, orth_dictionary_match *out);

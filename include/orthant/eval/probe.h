@@ -54,7 +54,7 @@ typedef struct orth_probe_options {
     int64_t batch;  ///< consecutive rows of a batch (matters to batchtopk)
     bool skip;      ///< rows with NaN or Inf get weight zero; else they are an error
     double l2;      ///< > 0
-    int64_t memory; ///< bytes a rank may keep of codes and labels, about
+    int64_t memory; ///< bytes a rank may keep of codes with their labels, about
     int64_t top;    ///< best latents to tell for each task, at least 1
 } orth_probe_options;
 
@@ -64,11 +64,12 @@ typedef struct orth_probe_options {
  * form for the tokens on which it is silent. A step is halved until the objective falls (Armijo);
  * the search ends when the Newton decrement promises less than 1e-20 nats.
  *
- * The codes are kept, 8 bytes an entry. Where they do not fit `memory`, each rank goes over its
- * latents block by block, with one more pass over the activations for each block. Besides, one
- * byte a token of the token group is held for each of the tasks that fit (one at least).
+ * The codes are kept with their tokens' labels, which are read with each batch: 4 bytes an entry
+ * and 4 for each 16 tasks, of which up to 128 are fitted at a time. Where they do not fit `memory`,
+ * each rank goes over its latents block by block, with one more pass over the activations for each
+ * block; so memory does not grow with the number of tokens, but that one latent must fit.
  * Equal on all ranks; on different grids to rounding. ORTH_ERR_DATA: another width than the
- * model's, labels that cannot be read, a token group with 2^32 tokens or more. Collective over the
+ * model's, labels that cannot be read. Collective over the
  * model's grid; agreed (a rank that fails alone in the middle ends the job). End with
  * orth_probe_free.
  */

@@ -66,8 +66,8 @@ const char *orth_sae_folder_tools(void);
 /** A model to be written for another tool. */
 typedef struct orth_sae_export {
     const char *tool;
-    const char *folder; ///< to be made; it must not hold anything
-    const orth_sae *sae;
+    const char *folder;       ///< to be made; it must not hold anything
+    const orth_sae *sae;      ///< steps_since_fired go where the tool has a place for them
     const char *model;        ///< what it was made from; goes into orthant.json
     int64_t tokens;           ///< evaluated for the measures below; 0: there are none
     const int64_t *fired;     ///< (n_own) tokens on which each latent fired; NULL: unknown

@@ -24,8 +24,8 @@ typedef struct orth_match_rows {
 /** Buffers of orth_match_add. */
 typedef struct orth_match_tiles {
     float *products;
-    float *best_a, *best_b; ///< cosines in fp32
-    int32_t *row_a, *row_b;
+    float *most_b;              ///< of each strip of A, cosines in fp32
+    orth_match_best *nearest_b; ///< of each strip of A
     int64_t capacity_a, capacity_b;
 } orth_match_tiles;
 
@@ -39,10 +39,10 @@ void orth_match_factors(const float *rows, int64_t n_row, int64_t d, float *fact
 /**
  * For each row of A the row of B with the greatest signed cosine, if it is greater than what
  * nearest_a has from earlier calls, and the other way round: nearest_a (A's count), nearest_b
- * (B's). Products go tile by tile in fp32, which decide; the cosine of what was found is then
- * computed in double. Of rows that are equal the lowest is found, unless fp32 rounds
- * their products differently. The result does not depend on the number of
- * threads. Not collective.
+ * (B's). Products go tile by tile in fp32; what is within their rounding of the greatest is
+ * computed again in double (kern/norm.h), which decides, and of equal cosines the lowest row. So
+ * the result is the same bits in whatever pieces and order the rows come, on any number of threads.
+ * A row of zeros has cosine 0 with all. Not collective.
  */
 void orth_match_add(const orth_match_rows *a, const orth_match_rows *b, int64_t d,
                     orth_match_tiles *tiles, orth_match_best *nearest_a,

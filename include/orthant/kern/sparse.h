@@ -52,6 +52,12 @@ typedef struct orth_sparse {
      * then + 4, + 2, + 1. `out` may be `lanes`. */
     void (*fold)(int64_t n, const float *lanes, float *out);
 
+    /** Copy the leading entries of one list of n whose index is below `end`, indices counted from
+     * `first`; returns how many. Indices ascend from `first` or later. Room for 16 more entries is
+     * needed. */
+    int64_t (*take)(int64_t n, const uint32_t *index, const float *value, uint32_t first,
+                    uint32_t end, uint32_t *indices, float *values);
+
     /** Copy a window of at most ORTH_TILE_COLUMNS columns of `n` rows into a tile whose rows are
      * ORTH_TILE_COLUMNS apart. */
     void (*pack)(int64_t n, const float *rows, int64_t stride, int64_t width, float *tile);

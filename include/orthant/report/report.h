@@ -41,4 +41,13 @@ typedef struct orth_report_options {
  */
 orth_status orth_report_make(const orth_report_options *options, MPI_Comm world);
 
+/**
+ * Visit the files in a folder of plots that a report may replace: those whose names end as a plot's
+ * do. The first error ends it. A folder that is not there has none. Not collective.
+ * ORTH_ERR_STORAGE.
+ */
+orth_status orth_report_plots_each(const char *folder,
+                                   orth_status (*visit)(void *context, const char *path),
+                                   void *context);
+
 #endif

@@ -73,6 +73,10 @@ orth_status orth_checkpoint_recognise(const char *path, MPI_Comm comm, bool *out
 orth_status orth_checkpoint_read_info(const char *path, MPI_Comm comm, orth_checkpoint_info *out);
 void orth_checkpoint_info_free(orth_checkpoint_info *info);
 
+/** Whether a run says how far the model was trained: weights that were imported have no moments and
+ * step 0. Local. */
+bool orth_checkpoint_step_known(const orth_checkpoint_info *info);
+
 /** Read the arrays into a created `sae` (any grid), checking every checksum; sets step and scales.
  * A sae without moments reads the weights alone. Collective over the grid's world; agreed.
  * ORTH_ERR_CORRUPT names the dataset and the row or block whose checksum fails. */
@@ -81,6 +85,11 @@ orth_status orth_checkpoint_read(const char *path, orth_sae *sae);
 /** Read the averaged weights (/ema) into the weights of a sae that was read from that file, divided
  * by 1 - m^step, m = recipe.ema. Collective over the grid's world; agreed. ORTH_ERR_CORRUPT. */
 orth_status orth_checkpoint_read_average(const char *path, orth_sae *sae);
+
+/** Read the counts of dead latents (/state/steps_since_fired) of a checkpoint that has the state of
+ * training into a sae without moments, which it allocates them for. Collective over the grid's
+ * world; agreed. ORTH_ERR_CORRUPT. */
+orth_status orth_checkpoint_read_counts(const char *path, orth_sae *sae);
 
 /** Check all checksums without keeping anything. Collective over `comm`; agreed; bounded memory. */
 orth_status orth_checkpoint_verify(const char *path, MPI_Comm comm);

@@ -12,7 +12,7 @@
 
 /** What an evaluation found: all figures of `eval --json`. */
 typedef struct orth_evaluation {
-    int64_t step;    ///< of the model
+    int64_t step;    ///< of the model, or ORTH_STEP_UNKNOWN
     int64_t skipped; ///< rows with NaN or Inf, of weight zero
     orth_quality quality;
     orth_selection_kind selection;

@@ -16,6 +16,9 @@ struct json_t *orth_json_numbers(const double *values, int64_t count);
 /** Text that may hold anything, as paths do: what is not UTF-8 becomes U+FFFD. NULL gives null. */
 struct json_t *orth_json_text(const char *text);
 
+/** A model's training step, null where it is not known (ORTH_STEP_UNKNOWN). */
+struct json_t *orth_json_step(int64_t step);
+
 /** {"edges": [bins + 1], "counts": [bins]} */
 struct json_t *orth_json_histogram(const orth_histogram *histogram);
 

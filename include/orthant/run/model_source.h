@@ -16,7 +16,7 @@ typedef struct orth_model_source {
 
 /**
  * Find the model: a checkpoint file, a run directory, of which the newest checkpoint that verifies,
- * or what another tool wrote (foreign/sae_folder.h), with step 0 and no optimizer state.
+ * or what another tool wrote (foreign/sae_folder.h), without optimizer state.
  * `overrides` ("key=value") change the configuration that the checkpoint holds; a folder's has its
  * selection, k, sizes and normalisation, and defaults. A path that does not exist and a run without
  * checkpoints are ORTH_ERR_USAGE; what is damaged or no model is ORTH_ERR_CORRUPT. Collective over
@@ -30,9 +30,15 @@ orth_status orth_model_open(const char *model, const char *const *overrides, int
 orth_status orth_model_grid(const orth_model_source *source, int64_t batch, MPI_Comm comm,
                             orth_grid *out);
 
-/** Read the weights, checksums included, into the shards of a grid; no moments. Collective over the
- * grid's world; agreed. End with orth_sae_free. */
+/** Read the weights, checksums included, into the shards of a grid; no moments. The step is
+ * ORTH_STEP_UNKNOWN for a folder and for what was imported from one. Collective over the grid's
+ * world; agreed. End with orth_sae_free. */
 orth_status orth_model_load(const orth_model_source *source, const orth_grid *grid, orth_sae *out);
+
+enum { ORTH_STEP_ROOM = 32 };
+
+/** "step 300, " for a line that tells of a model; nothing where the step is not known. */
+const char *orth_model_step_text(int64_t step, char room[ORTH_STEP_ROOM]);
 
 /** Free. A zeroed struct is allowed. */
 void orth_model_close(orth_model_source *source);

@@ -18,6 +18,9 @@ typedef struct orth_params {
     float *b_dec; ///< (d_model)
 } orth_params;
 
+/** orth_sae.step of a model of which only the weights are known. */
+enum { ORTH_STEP_UNKNOWN = -1 };
+
 /** A sparse autoencoder in training: the own shard of everything that a checkpoint holds. */
 typedef struct orth_sae {
     const orth_grid *grid; ///< not owned
@@ -31,7 +34,7 @@ typedef struct orth_sae {
     orth_params average;        ///< EMA, uncorrected; NULL pointers when recipe.ema is 0
     float *threshold;           ///< (n_own) of jumprelu, none negative; NULL for the others
     int64_t *steps_since_fired; ///< (n_own)
-    int64_t step;               ///< optimizer updates done
+    int64_t step;               ///< optimizer updates done, or ORTH_STEP_UNKNOWN
     double mse_scale;           ///< factor of the reconstruction term, 1 unless mse_scaled
     orth_encode_kind encode;    ///< how pre-activations are computed; no part of the model
     double input_scale;         ///< factor of the input, 1 unless input.norm is scale

@@ -116,4 +116,4 @@ static void fold(int64_t n, const float *lanes, float *out)
 }
 
 const orth_sparse orth_sparse_avx2 = {
-    .combine = combine, .project = project, .fold = fold, .pack = sparse_pack};
+    .combine = combine, .project = project, .fold = fold, .take = sparse_take, .pack = sparse_pack};

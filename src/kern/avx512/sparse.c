@@ -199,6 +199,14 @@ INLINE void fetch_share(share *next)
             _mm_prefetch((const char *)(next->at + v * LANES), _MM_HINT_T1);
 }
 
+/* Where the list that follows adds to. */
+INLINE void fetch_result(const float *out)
+{
+#pragma GCC unroll 4
+    for (int v = 0; v < NEAR; v++)
+        _mm_prefetch((const char *)(out + v * LANES), _MM_HINT_T0);
+}
+
 /* combine in a tile: one group of columns, of which the lists pass one after another. */
 static void combine_tile(const orth_lists *lists, const orth_rows *rows, float *out,
                          int64_t out_stride)
@@ -209,6 +217,7 @@ static void combine_tile(const orth_lists *lists, const orth_rows *rows, float *
     for (int64_t s = 0; s < lists->count; s++, out += out_stride) {
         list.n = lists->start[s + 1] - lists->start[s];
         fetch_share(&next);
+        fetch_result(out + out_stride);
         if (list.n == 0)
             continue;
         combine_group(&list, &g, NEAR, true, false, out);
@@ -309,6 +318,24 @@ static void fold(int64_t n, const float *lanes, float *out)
     }
 }
 
+/* What is stored beyond the entries that are taken is overwritten by those that follow. */
+static int64_t take(int64_t n, const uint32_t *index, const float *value, uint32_t first,
+                    uint32_t end, uint32_t *indices, float *values)
+{
+    const __m512i base = _mm512_set1_epi32((int)first), limit = _mm512_set1_epi32((int)end);
+    for (int64_t e = 0; e < n; e += LANES) {
+        int64_t left = n - e;
+        __mmask16 there = (__mmask16)(left < LANES ? 0xffffu >> (LANES - left) : 0xffffu);
+        __m512i at = _mm512_maskz_loadu_epi32(there, index + e);
+        __mmask16 taken = _mm512_mask_cmplt_epu32_mask(there, at, limit);
+        _mm512_storeu_si512(indices + e, _mm512_sub_epi32(at, base));
+        _mm512_storeu_ps(values + e, _mm512_maskz_loadu_ps(there, value + e));
+        if (taken != 0xffff)
+            return e + __builtin_popcount(taken);
+    }
+    return n;
+}
+
 static void pack(int64_t n, const float *rows, int64_t stride, int64_t width, float *tile)
 {
     for (int64_t r = 0; r < n; r++) {
@@ -325,4 +352,4 @@ static void pack(int64_t n, const float *rows, int64_t stride, int64_t width, fl
 }
 
 const orth_sparse orth_sparse_avx512 = {
-    .combine = combine, .project = project, .fold = fold, .pack = pack};
+    .combine = combine, .project = project, .fold = fold, .take = take, .pack = pack};

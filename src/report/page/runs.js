@@ -49,7 +49,8 @@ const facts = [
     `${several(made(m).n_shard, 'shard')}, ${several(made(m).threads, 'thread')} each`],
   ['Kernels', (m) => made(m) && made(m).kernels],
   ['Libraries', (m) => made(m) && made(m).libraries],
-  ['Trained for', (m) => made(m) && `${several(made(m).step, 'step')}, ${several(made(m).tokens_seen, 'token')}`],
+  ['Trained for', (m) => made(m) && (made(m).step === undefined ? null
+    : `${several(made(m).step, 'step')}, ${several(made(m).tokens_seen, 'token')}`)],
   ['Tokens of data.files', (m) => at(m, 'checkpoint.data_rows') || undefined],
   ['Batches left out', (m) => at(m, 'checkpoint.batches_left_out') || undefined],
   ['Starts, as far as logged', (m) => at(m, 'training.starts')],
