@@ -109,6 +109,15 @@ static orth_status check_tasks(const session *s)
     return ORTH_OK;
 }
 
+/* A name stands in a file of anybody: what it does to a terminal is not printed. */
+static void print_name(const char *name)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s", name);
+    orth_one_line(text);
+    printf("%-20s", text);
+}
+
 static void print_tasks(const session *s)
 {
     printf("%-20s %9s %9s %9s %9s %9s %9s %10s %10s\n", "task", "labelled", "positive", "entropy",
@@ -118,9 +127,10 @@ static void print_tasks(const session *s)
         if (task->n_best == 0)
             continue;
         const orth_probe_fit *best = &task->best[0];
-        printf("%-20s %9" PRId64 " %9" PRId64 " %9.5f %9" PRId64 " %9.5f %9.5f %10.4g %10.4g\n",
-               orth_labels_name(s->labels, i), task->labelled, task->positive, task->entropy,
-               best->latent, best->loss, best->accuracy, best->weight, best->bias);
+        print_name(orth_labels_name(s->labels, i));
+        printf(" %9" PRId64 " %9" PRId64 " %9.5f %9" PRId64 " %9.5f %9.5f %10.4g %10.4g\n",
+               task->labelled, task->positive, task->entropy, best->latent, best->loss,
+               best->accuracy, best->weight, best->bias);
         if (task->unconverged > 0)
             orth_log_warning("%s: the search of %" PRId64 " latents did not converge",
                              orth_labels_name(s->labels, i), task->unconverged);

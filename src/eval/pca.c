@@ -127,9 +127,9 @@ static orth_status take_centre(pass *p, int64_t count)
     return ORTH_OK;
 }
 
-/* Add every row of the table to `sum`, about p->centre, or about one of its own choice that it
- * leaves there. Afterwards p->sums holds the sums over all ranks. */
-static orth_status run(pass *p, bool choose, orth_outer_sum *sum)
+/* Add every row of the table to `sum`, about a centre that it leaves in p->centre. Afterwards
+ * p->sums holds the sums over all ranks. */
+static orth_status run(pass *p, orth_outer_sum *sum)
 {
     int64_t d = orth_dataset_width(p->dataset), size = orth_range_size(p->rows);
     for (int64_t done = 0; done < p->largest; done += p->block) {
@@ -139,7 +139,7 @@ static orth_status run(pass *p, bool choose, orth_outer_sum *sum)
         ORTH_TRY(orth_agree(p->world, read_rows(p, p->rows.begin + begin, count, &found)));
         ORTH_TRY(orth_nonfinite_agree(p->dataset, &found, p->skip, p->world, &bad));
         p->skipped += bad;
-        if (choose && done == 0)
+        if (done == 0)
             ORTH_TRY(take_centre(p, count));
         orth_scatter_sums(p->x, count, d, p->centre, p->factor, p->sums);
         for (int64_t i = 0; i < count; i++)
@@ -167,12 +167,36 @@ static void to_covariance(pass *p, orth_outer_sum *sum)
 }
 
 /* residual[r] = the energies of the components after the first r, added from the smallest on;
- * `energies` belong to ascending eigenvalues. */
-static void add_tails(const double *energies, int64_t d, double *residual)
+ * `energies` belong to ascending eigenvalues. There are `rank` components: the eigenvectors after
+ * those are any basis of what is left, another one on each grid. */
+static void add_tails(const double *energies, int64_t d, int64_t rank, double *residual)
 {
     residual[d] = 0.0;
     for (int64_t r = d - 1; r >= 0; r--)
         residual[r] = residual[r + 1] + fmax(energies[d - 1 - r], 0.0);
+    for (int64_t r = rank + 1; r <= d; r++)
+        residual[r] = residual[rank];
+}
+
+/* The energies of the tested rows about the mean of the fitted ones: those about their own mean,
+ * whose sum is the variance, and the square of the difference of the means. Taken apart, a mean
+ * that is far off costs the variance no digits. */
+static orth_status find_energies(const pass *fit, pass *p, const double *vectors,
+                                 orth_outer_sum *sum, double *energies, orth_pca *out)
+{
+    const orth_block_grid *grid = sum->grid;
+    double variance = 0.0;
+    to_covariance(p, sum);
+    ORTH_TRY(orth_block_energies(grid, sum->share, vectors, energies));
+    for (int64_t j = 0; j < grid->n; j++) {
+        variance += energies[j];
+        p->centre[j] -= fit->centre[j];
+    }
+    out->variance = fmax(variance, 0.0);
+    out->test_tokens = (int64_t)p->sums[grid->n];
+    out->test_skipped = p->skipped;
+    orth_outer_sum_finish(sum, 1.0, p->centre, 1.0);
+    return orth_block_energies(grid, sum->share, vectors, energies);
 }
 
 /* The tested table against eigenvectors and mean of the fitted one. */
@@ -181,25 +205,13 @@ static orth_status test_other(pass *fit, orth_dataset *test, const orth_block_gr
 {
     pass p = {0};
     orth_outer_sum sum = {0};
-    int64_t d = grid->n;
-    double variance = 0.0;
     ORTH_TRY(pass_create(test, fit->sae, fit->skip, fit->world, &p));
-    memcpy(p.centre, fit->centre, (size_t)d * sizeof *p.centre);
     orth_status status = orth_outer_sum_create(grid, &sum);
     if (status == ORTH_OK)
-        status = run(&p, false, &sum);
+        status = run(&p, &sum);
     orth_outer_sum_end_panels(&sum);
-    if (status == ORTH_OK) {
-        orth_outer_sum_finish(&sum, 0.0, p.sums, 1.0 / p.sums[d]);
-        status = orth_block_energies(grid, sum.share, vectors, energies);
-    }
-    if (status == ORTH_OK) {
-        for (int64_t j = 0; j < d; j++)
-            variance += energies[j] - (p.sums[j] / p.sums[d]) * (p.sums[j] / p.sums[d]);
-        out->variance = fmax(variance, 0.0);
-        out->test_tokens = (int64_t)p.sums[d];
-        out->test_skipped = p.skipped;
-    }
+    if (status == ORTH_OK)
+        status = find_energies(fit, &p, vectors, &sum, energies, out);
     orth_outer_sum_free(&sum);
     pass_free(&p);
     return status;
@@ -211,7 +223,7 @@ static orth_status fit_on(pass *p, orth_dataset *test, const orth_block_grid *gr
     int64_t d = grid->n;
     double *vectors = NULL, *energies = NULL;
     ORTH_TRY(orth_outer_sum_create(grid, sum));
-    ORTH_TRY(run(p, true, sum));
+    ORTH_TRY(run(p, sum));
     orth_outer_sum_end_panels(sum);
     to_covariance(p, sum);
     out->tokens = out->test_tokens = (int64_t)p->sums[d];
@@ -230,7 +242,7 @@ static orth_status fit_on(pass *p, orth_dataset *test, const orth_block_grid *gr
     if (status == ORTH_OK && test)
         status = test_other(p, test, grid, vectors, energies, out);
     if (status == ORTH_OK) {
-        add_tails(energies, d, out->residual);
+        add_tails(energies, d, test ? out->covariance.rank : d, out->residual);
         if (!test)
             out->variance = out->residual[0];
     }

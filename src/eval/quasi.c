@@ -19,12 +19,18 @@ void orth_quasi_add(orth_quasi *quasi, int64_t n_latent, double z, double output
 {
     double pairs = fmax(0.0, sum * sum - square), rounding = ROUNDING * sum * sum;
     double from_output = fabs(output - square), from_z = fabs(z - square);
+    bool violates = from_output > quasi->eps * pairs + rounding; /* false where eps is NaN */
+    double ratio = from_output / pairs;
+    /* What rounding alone puts above eps is no ratio that a dictionary can have. */
+    if (!violates && ratio > quasi->eps)
+        ratio = quasi->eps;
     /* Of a single entry all that differs is rounding. */
     if (pairs > rounding)
-        quasi->largest = fmax(quasi->largest, from_output / pairs);
-    if (isnan(quasi->eps))
+        quasi->largest = fmax(quasi->largest, ratio);
+    /* NaN, or infinite on both sides: nothing is known of the token. */
+    if (isnan(quasi->eps) || !isfinite(from_z) || !isfinite(pairs))
         return;
-    quasi->violations += from_output > quasi->eps * pairs + rounding;
+    quasi->violations += violates;
     quasi->within += from_z <= quasi->eps * pairs + rounding;
     quasi->within_wide += from_z <= quasi->eps * (double)n_latent * square + rounding;
 }

@@ -353,7 +353,8 @@ static orth_status look_kind(const char *path, bool raw, int *out)
                          "%.1000s: is a folder; name the files in it (caches of SAELens, Arrow "
                          "files, are not read: 'orthant convert --help' shows how to save them)",
                          path);
-    FILE *file = fopen(path, "rb");
+    bool plain = stat(path, &info) != 0 || S_ISREG(info.st_mode);
+    FILE *file = plain ? fopen(path, "rb") : NULL; /* a pipe would keep it waiting */
     size_t n = file ? fread(first, 1, sizeof first, file) : 0;
     if (file)
         fclose(file);

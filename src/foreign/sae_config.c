@@ -162,12 +162,30 @@ static orth_status refuse_unknown(const sae_source *source, const char *const *i
     return ORTH_OK;
 }
 
+/* Integers are quantised weights, whose scale is somewhere else, or no weights. */
+static orth_status check_types(const sae_source *source)
+{
+    for (int part = 0; part < SAE_PARTS; part++) {
+        const orth_tensor_entry *e = source->parts[part].entry;
+        if (!e || e->type == ORTH_TENSOR_F16 || e->type == ORTH_TENSOR_BF16 ||
+            e->type == ORTH_TENSOR_F32 || e->type == ORTH_TENSOR_F64)
+            continue;
+        return orth_fail(ORTH_ERR_CORRUPT,
+                         "%s: the tensor '%s' is of type %s, not of floats; save it as F32, F16, "
+                         "BF16 or F64",
+                         orth_tensor_file_path(source->tensors), e->name,
+                         orth_tensor_type_name(e->type));
+    }
+    return ORTH_OK;
+}
+
 orth_status sae_check_tensors(sae_source *source, int64_t d_model, int64_t n_latent,
                               const char *const *ignored)
 {
     orth_sae_description *d = &source->description;
     const sae_tensor *parts = source->parts, *threshold = parts + SAE_THRESHOLD;
     ORTH_TRY(set_sizes(source, d_model, n_latent));
+    ORTH_TRY(check_types(source));
     ORTH_TRY(check_shape(source, parts + SAE_W_DEC, 2, d->n_latent, d->d_model));
     ORTH_TRY(check_shape(source, parts + SAE_B_ENC, 1, d->n_latent, 1));
     ORTH_TRY(check_shape(source, parts + SAE_B_DEC, 1, d->d_model, 1));

@@ -103,6 +103,10 @@ static orth_status check_readable(const char *path, orth_status fault)
         return orth_fail(fault, "%s: %s; check the path", path, strerror(errno));
     if (S_ISDIR(info.st_mode))
         return orth_fail(fault, "%s: is a folder; name a file", path);
+    /* A pipe keeps whoever opens it waiting, and HDF5 reads in any order. */
+    if (!S_ISREG(info.st_mode))
+        return orth_fail(fault, "%s: is no plain file; save what it gives to a file and name that",
+                         path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return orth_fail(fault, "%s: %s; check the permissions", path, strerror(errno));

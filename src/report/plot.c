@@ -14,6 +14,9 @@ enum { COLOURS = 8, STYLES = 32, AGAIN = 101 };
 /* Of a plot of 640 pixels: what a sign of the key, its sample and a row of it take. */
 enum { WIDTH = 570, SIGN = 8, SAMPLE = 85, ROW = 20 };
 
+/* What fits into a row of the key: of a longer name the beginning and the end are shown. */
+enum { LONGEST = (WIDTH - SAMPLE) / SIGN, LAST = (LONGEST - 1) / 2, FIRST = LONGEST - 1 - LAST };
+
 static orth_status refuse(const orth_plot *plot, const char *doing)
 {
     return orth_fail(ORTH_ERR_STORAGE,
@@ -57,6 +60,20 @@ static void write_head(const orth_plot *plot)
             plot->name, ROW * rows, rows, plot->settings);
 }
 
+/* UTF-8: the second and later bytes of a sign. */
+static bool goes_on(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+static size_t count_signs(const char *text)
+{
+    size_t signs = 0;
+    for (; *text; text++)
+        signs += !goes_on(*text);
+    return signs;
+}
+
 /* gnuplot runs what stands between backquotes: of a name only harmless signs are left. */
 static void write_title(orth_plot *plot, const char *title)
 {
@@ -65,12 +82,19 @@ static void write_title(orth_plot *plot, const char *title)
         fputs(" notitle", out);
         return;
     }
+    size_t signs = count_signs(title), at = 0;
+    bool cut = signs > LONGEST;
     plot->titles++;
-    if (strlen(title) > plot->longest)
-        plot->longest = strlen(title);
+    if (plot->longest < (cut ? LONGEST : signs))
+        plot->longest = cut ? LONGEST : signs;
     fputs(" title '", out);
     for (; *title; title++) {
         unsigned char sign = (unsigned char)*title;
+        at += !goes_on(*title);
+        if (cut && at == FIRST + 1 && !goes_on(*title))
+            fputs("\u2026", out);
+        if (cut && at > FIRST && at <= signs - LAST)
+            continue;
         bool harmless = sign >= 0x80 || (sign > ' ' && !strchr("'\"`\\$@#{}", sign));
         fputc(harmless ? sign : ' ', out);
     }

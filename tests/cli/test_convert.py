@@ -353,6 +353,8 @@ class Convert(support.Case):
             file.write(b"ARROW1\0\0" + bytes(100))
         os.mkdir(self.path("folder"))
         self.x.tofile(self.path("x.raw"))
+        for name in ("pipe.npy", "pipe.h5"):
+            os.mkfifo(self.path(name))
         for name, width in (("wide", 2 ** 62), ("wider", 2 ** 61 + 1)):
             self.x.tofile(self.path(name + ".memmap"))
             with open(self.path(name + ".meta"), "w") as file:
@@ -371,6 +373,8 @@ class Convert(support.Case):
             (3, ["gone.h5"], "gone.h5", *h5),
             (3, ["folder", "is a folder"], "folder", *h5),
             (3, ["x.arrow", "Arrow", "'orthant convert --help' shows"], "x.arrow", *h5),
+            (3, ["pipe.npy", "is no plain file"], "pipe.npy", *h5),
+            (3, ["pipe.h5", "is no plain file"], "pipe.h5", *h5),
             (3, ["x.txt", "neither safetensors"], "x.txt", *h5),
             (3, ["cut.npy", "ask for"], "cut.npy", *h5),
             (3, ["cut.npz", "cut off"], "cut.npz", *h5),

@@ -471,6 +471,11 @@ class Readers(Case):
                                            ("W_dec", self.w["W_dec"].T))):
             self.bad(5, [f"'{name}' is", "not ["],
                      folders.saelens(self.path(f"shape{i}"), {**self.w, name: value}))
+        whole = folders.sparsify(self.path("whole"), self.w)
+        folders.write_safetensors(os.path.join(whole, "sae.safetensors"), {
+            "encoder.weight": self.w["W_enc"], "encoder.bias": self.w["b_enc"],
+            "W_dec": self.w["W_dec"], "b_dec": self.w["b_dec"]}, "i4", "I32")
+        self.bad(5, ["'encoder.weight' is of type I32"], whole, ranks=(1, 2))
         self.bad(5, ["'W_skip' is of no autoencoder"],
                  folders.sparsify(self.path("skip"), self.w, tensors={"W_skip": np.eye(folders.D)}))
         missing = folders.saelens(self.path("missing"), self.w, architecture="standard")

@@ -109,6 +109,11 @@ class Probes(ProbeCase):
             self.assertEqual(figures["tasks"][0]["labelled"], len(column))
             self.assertEqual(figures["tasks"][0]["positive"], (column > 0).sum())
             self.assertEqual(figures["tasks"][0]["name"], "one, with a comma")
+        path = self.write_labels("escape.h5", column, task_names="\x1b[31mred")
+        figures, done = self.probe(labels=path)
+        self.assertNotIn("\x1b", done.stdout)
+        self.assertIn(" [31mred", done.stdout)
+        self.assertEqual(figures["tasks"][0]["name"], "\x1b[31mred")
         path = os.path.join(self.folder, "chunks.h5")
         with h5py.File(path, "w") as file:
             file.create_dataset("labels", data=self.labels, chunks=(100, 2), compression="gzip")

@@ -405,6 +405,7 @@ class Report(unittest.TestCase):
         with open(path, "w") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
         runs = [self.path(f"{i:02}-a-model-with-a-rather-long-name") for i in range(12)]
+        runs[5] = self.path("05-" + "é" * 50 + "-longer-than-a-line-of-the-key")
         for i, run in enumerate(runs):
             os.symlink(self.runs[1] if i in (1, 9) else still, run)
         for some in (runs, [still]):
@@ -421,7 +422,9 @@ class Report(unittest.TestCase):
                     for style in styles:
                         self.assertIn(f"set style line {style} ", read(os.path.join(plots, "style.gp")))
                     for run in runs:
-                        self.assertIn(os.path.basename(run), drawn)
+                        run = os.path.basename(run)
+                        self.assertIn(run if run != os.path.basename(runs[5]) else
+                                      "05-" + "é" * 27 + "…longer-than-a-line-of-the-key", drawn)
                 signs = re.findall(r" pt (\d+)", read(os.path.join(plots, "l0_mse.gp")))
                 self.assertEqual(signs, ["7", "13", *["7"] * 6, "6", "12", "6", "6"])
         for run in runs:

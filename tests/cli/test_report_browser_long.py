@@ -7,6 +7,7 @@ With ORTHANT_SCREENSHOTS=FOLDER pictures of the page are left there to be looked
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -600,6 +601,26 @@ class Page(unittest.TestCase):
         box.clear()
         box.send_keys("⟨202e⟩")
         self.assertGreater(len(self.shown_latents()), 0)
+
+    # ---- long names ----
+
+    def test_long_name(self):
+        """A name of any length leaves the page its width and the figures beside it in sight."""
+        name = "named after all that was set " * 5 + "without" * 10
+        page = os.path.join(self.folder, "long.html")
+        with open(self.page, encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual(len(re.findall('"name": ?"topk"', text)), 1)
+        with open(page, "w", encoding="utf-8") as file:
+            file.write(re.sub('"name": ?"topk"', f'"name":"{name}"', text))
+        self.driver.get(pathlib.Path(page).as_uri())
+        self.assertEqual(self.texts("#overview .choose")[0], name)
+        for width in (400, 1280):
+            self.show(width, "light")
+            self.until(lambda: self.run_script("return document.documentElement.scrollWidth") <= width,
+                       f"a page of {width} pixels")
+            figures = self.all("#overview tbody td")[0]
+            self.assertLess(figures.location["x"], width * 0.6)
 
     # ---- the keyboard ----
 

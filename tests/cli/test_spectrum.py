@@ -211,6 +211,29 @@ class Spectrum(unittest.TestCase):
                        np.linalg.eigvalsh(scatter(x, x.mean(0)))[::-1][:2])
             self.assertEqual(figures["covariance"]["rank"], 2)
 
+    def test_fit_to_few_rows(self):
+        """What the fitted tokens do not span no rank reconstructs, on any number of ranks."""
+        fit, test = self.tokens[:3], self.held_out
+        few = support.write_activations(self.path("few.h5"), fit)
+        residual = pca(fit.astype(np.float64), test.astype(np.float64))
+        for ranks in (1, 3, 4):
+            figures, _ = self.spectrum(self.other, "--fit", few, ranks=ranks)
+            found = figures["pca"]
+            self.assertEqual(figures["covariance"]["rank"], 2)
+            self.close(found["mse"], residual[np.minimum(found["rank"], 2)] / D)
+
+    def test_means_far_apart(self):
+        """The variance of the tested tokens is about their own mean, wherever the fitted ones are."""
+        x = (np.random.default_rng(6).normal(size=(500, D)).round(3) + 4096).astype("f4")
+        path = support.write_activations(self.path("far.h5"), x)
+        figures, _ = self.spectrum(path, "--fit", self.data, ranks=2)
+        self.check_pca(figures, self.tokens.astype(np.float64), x.astype(np.float64))
+        path = support.write_activations(self.path("one.h5"), self.tokens[7:8])
+        for ranks in (1, 2):
+            figures, _ = self.spectrum(path, "--fit", self.other, ranks=ranks)
+            self.assertEqual(figures["pca"]["variance"], 0)
+            self.assertEqual(figures["pca"]["fvu"], [None] * 7)
+
     def test_nonfinite(self):
         x = self.tokens.copy()
         x[77, 3], x[400, 0] = np.nan, np.inf

@@ -380,6 +380,15 @@ START_TEST(violations)
     ck_agree(quasi.violations == 2 && quasi.within == 2 && quasi.within_wide == 3);
     ck_agree(near(quasi.largest, 0.105, 1e-12));
     ck_agree(none.violations == 0 && near(none.largest, 0.5, 1e-12));
+    /* A second entry of 1e-4: what rounding adds asks for no larger eps_max. */
+    orth_quasi weak = orth_quasi_begin(0.1);
+    orth_quasi_add(&weak, 9, 1.0, 1.0 + 0.1 * 2e-4 + 3e-7, 1.0 + 1e-8, 1.0 + 1e-4);
+    ck_agree(weak.violations == 0 && weak.within == 1 && weak.largest == 0.1);
+    /* Values that overflowed are within nothing. */
+    orth_quasi_add(&weak, 9, INFINITY, INFINITY, INFINITY, INFINITY);
+    orth_quasi_add(&weak, 9, NAN, NAN, 2.0, 2.0);
+    ck_agree(weak.violations == 0 && weak.within == 1 && weak.within_wide == 1);
+    ck_agree(weak.largest == 0.1);
 }
 END_TEST
 

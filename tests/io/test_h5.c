@@ -193,8 +193,15 @@ START_TEST(test_open_errors)
         mkdir(path, 0777);
     MPI_Barrier(MPI_COMM_WORLD);
     expect_open_error(path, "is a folder");
+    /* A pipe would keep whoever opens it waiting. */
     if (rank == 0) {
         rmdir(path);
+        mkfifo(path, 0666);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    expect_open_error(path, "is no plain file");
+    if (rank == 0) {
+        unlink(path);
         close(open(path, O_CREAT | O_WRONLY, 0666));
     }
     MPI_Barrier(MPI_COMM_WORLD);

@@ -10,7 +10,8 @@
  * Principal components of activations: the spectrum of their covariance, and how well the best
  * linear map of each rank reconstructs. P_r projects on the first r eigenvectors of
  * C = mean (x - m)(x - m)^T over the fitted tokens, m their mean; x after input normalisation where
- * there is a model.
+ * there is a model. Beyond the rank of C there are no more components: tested on other tokens, P_r
+ * stays there, and what the fitted ones do not span is left at r = d too.
  */
 typedef struct orth_pca {
     orth_spectrum covariance; ///< of C; divisor: the number of tokens

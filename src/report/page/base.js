@@ -56,6 +56,13 @@ function several(count, what) {
   return `${number(count)} ${what}${count === 1 ? '' : 's'}`;
 }
 
+/* A name where there is little room: its beginning and its end. */
+function shortened(name, most) {
+  const signs = [...name], half = (most - 1) / 2;
+  return signs.length <= most ? name :
+    `${signs.slice(0, Math.ceil(half)).join('')}…${signs.slice(-Math.floor(half)).join('')}`;
+}
+
 /* The value at a path of names, undefined where the path ends early. */
 function at(object, path) {
   return path.split('.').reduce((inner, name) => (inner === null || inner === undefined

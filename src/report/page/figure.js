@@ -44,7 +44,8 @@ function logTick(value, index, ticks) {
   const fits = this.chart.width < 500 ? [1, 3] : [1, 2, 3, 5];
   const digit = onlyDigit(value);
   const powers = ticks.filter((tick) => onlyDigit(tick.value) === 1).length;
-  const wanted = powers > 2 ? digit === 1 : fits.includes(digit);
+  const enough = this.chart.width < 500 && this.isHorizontal() ? 2 : 3;
+  const wanted = powers >= enough ? digit === 1 : fits.includes(digit);
   return wanted ? plain(value) : null;
 }
 

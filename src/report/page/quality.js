@@ -124,7 +124,9 @@ function elboFigure() {
   const having = () => shownModels((m) => at(m, 'evaluation.elbo.median') > 0).sort(byOrigin);
   const e = (model) => model.evaluation.elbo;
   const origins = new Set(models.filter(evaluated).map((model) => origin(model).text));
-  const label = (model) => (origins.size > 1 ? [model.name, origin(model).text.split('/').pop()] : model.name);
+  const short = (text) => shortened(text, window.innerWidth < 700 ? 16 : 40);
+  const label = (model) => (origins.size > 1 ?
+    [short(model.name), short(origin(model).text.split('/').pop())] : short(model.name));
   const drawn = figure({
     title: 'eLBO by model',
     caption: 'Half of the tokens are inside the bar, from the lower to the upper quartile; the mark is the ' +
