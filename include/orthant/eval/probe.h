@@ -16,7 +16,8 @@
  *            mean cross-entropy + (l2 / 2) (w r_i)^2,   r_i^2 = mean of f^2 over tokens with f > 0
  *
  * in nats. The term of l2 makes the minimum exist where a threshold separates the classes; measured
- * in units of r_i, it does not depend on the scale of the latent. It is that of scikit-learn's
+ * in units of r_i (of all tokens, labelled or not), it does not depend on the scale of the latent.
+ * It is that of scikit-learn's
  * LogisticRegression(C = 1 / (l2 tokens)) on f / r_i. A latent that never fires has the loss of the
  * best constant, the entropy of the labels.
  */
