@@ -93,9 +93,11 @@ static orth_status is_model(const char *path, MPI_Comm world, bool *out)
     *out = folder || foreign;
     if (*out)
         return ORTH_OK;
+    orth_status status = orth_checkpoint_recognise(path, world, out);
+    if (status == ORTH_OK || status == ORTH_ERR_ENVIRONMENT)
+        return status;
     /* A pattern, or no file: opening it as activations tells which. */
-    if (orth_checkpoint_recognise(path, world, out) != ORTH_OK)
-        orth_error_clear();
+    orth_error_clear();
     return ORTH_OK;
 }
 

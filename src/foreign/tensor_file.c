@@ -56,8 +56,12 @@ orth_status orth_tensor_file_recognise(const char *path, MPI_Comm comm, bool *ou
 {
     int rank, format = UNKNOWN;
     ORTH_MPI(MPI_Comm_rank(comm, &rank));
-    if (rank == 0 && look(path, &format) != ORTH_OK)
+    orth_status status = rank == 0 ? look(path, &format) : ORTH_OK;
+    if (status != ORTH_OK && status != ORTH_ERR_ENVIRONMENT) {
         orth_error_clear();
+        status = ORTH_OK;
+    }
+    ORTH_TRY(orth_agree(comm, status));
     ORTH_TRY(orth_broadcast(&format, 1, MPI_INT, 0, comm));
     *out = format != UNKNOWN;
     return ORTH_OK;

@@ -68,7 +68,8 @@ orth_status orth_tensor_file_open(const char *path, orth_status fault, MPI_Comm 
 orth_status orth_tensor_file_open_raw(const char *path, orth_tensor_type type, int64_t width,
                                       orth_status fault, MPI_Comm comm, orth_tensor_file **out);
 
-/** Whether the file of that path begins as one of the formats does. Rank 0 looks. Collective. */
+/** Whether the file of that path begins as one of the formats does; one that cannot be read does
+ * not. ORTH_ERR_ENVIRONMENT without memory. Rank 0 looks. Collective; agreed. */
 orth_status orth_tensor_file_recognise(const char *path, MPI_Comm comm, bool *out);
 
 /** Close. Not collective. NULL is allowed. */
