@@ -258,6 +258,8 @@ class Campaign:
     def one_start(self, case, run_dir):
         """Start, and kill. True: the run is over."""
         kind = self.random.choices(("start", "anywhere", "write"), (3, 6, 11))[0]
+        if 2 * self.inside() < len(self.done):
+            kind = "write"
         victim = self.random.choices(("all", "one", "launcher"), (12, 7, 1))[0]
         folder = Folder(run_dir)
         before, stale = folder.steps(), folder.partial()
@@ -288,16 +290,21 @@ class Campaign:
         self.done.append((kind, victim, stage))
         return False
 
+    def goes_on(self):
+        """So many kills, half of them inside a write: a busy machine needs more to hit one so often."""
+        count = len(self.done)
+        return count < self.kills or (2 * self.inside() < self.kills and count < 3 * self.kills)
+
     def run(self):
         names = list(CASES)
         for case in names:
             self.undisturbed(case)
-        while len(self.done) < self.kills:
+        while self.goes_on():
             case = names[self.runs % len(names)]
             run_dir = self.path(f"run-{self.runs}")
             self.runs += 1
             first, over = len(self.done), False
-            while not over and len(self.done) < self.kills:
+            while not over and self.goes_on():
                 over = self.one_start(case, run_dir)
             if not over:
                 before = Folder(run_dir).steps()

@@ -104,14 +104,13 @@ class Signals(Case):
                           + ":verify_asan_link_order=0"})
         self.check_success(result, 75)
         lines = support.metrics(self.run_dir)
-        saved = len(support.steps(self.run_dir))  # one each second, and the last
-        self.assertTrue(2 <= saved <= lines[-1]["time"] + 2, saved)
-        self.assertTrue(1 < lines[-1]["time"] < 10)  # a step may take long on a busy machine
+        self.assertTrue(2 <= len(support.steps(self.run_dir)) <= 6)  # one each second
+        self.assertTrue(1.5 < lines[-1]["time"] < 5)
         for before, line in zip(lines, lines[1:]):
             self.assertGreaterEqual(line["time"], before["time"])
             self.assertGreater(line["tokens_per_s"], 0)
             for seconds in line["phase"].values():
-                self.assertTrue(0 <= seconds < 10)
+                self.assertTrue(0 <= seconds < 5)
 
 
 class Files(Case):

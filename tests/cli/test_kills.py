@@ -42,11 +42,11 @@ class Kills(support.Case):
         return kills.Campaign(support, self.folder, count, 1, print, steps)
 
     def test_random_instants(self):
-        campaign = self.campaign(12, 60)
+        campaign = self.campaign(20, 80)
         campaign.run()
         print(campaign.summary())
-        self.assertEqual(len(campaign.done), 12)
-        self.assertGreaterEqual(campaign.inside(), 3)  # about seven, fewer on a busy machine
+        self.assertGreaterEqual(len(campaign.done), 20)
+        self.assertGreaterEqual(campaign.inside(), 10)
 
     def test_every_point(self):
         campaign = self.campaign(0, 48)

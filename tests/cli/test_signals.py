@@ -159,15 +159,10 @@ class Signals(support.Case):
         self.check_success(result, 75)
         last = support.metrics(self.run_dir)[-1]
         self.assertEqual(support.steps(self.run_dir)[-1], last["step"])
-        self.check_each_second(last["time"])
-        self.assertLess(last["time"], min(elapsed, 10))  # on a busy machine a step may take a second
-        self.assertGreater(last["time"], 1)  # it used the time
-
-    def check_each_second(self, seconds):
-        """A run of so many seconds has saved once in each, and at its end."""
-        saved = len(support.steps(self.run_dir))
-        self.assertGreaterEqual(saved, 2 if seconds > 3 else 1)
-        self.assertLessEqual(saved, seconds + 2)
+        self.assertTrue(2 <= len(support.steps(self.run_dir)) <= 6)  # one each second
+        self.assertLess(last["time"], 5)
+        self.assertGreater(last["time"], 1.5)  # it used the time
+        self.assertGreater(elapsed, 2)
 
     def test_failing_checkpoint(self):  # 17; a signal whose checkpoint fails: 4
         for ranks in (1, 3):
