@@ -24,7 +24,7 @@ static const orth_option options[] = {
     {"each", ORTH_OPTION_FLAG, NULL, NULL, "adds to --json the nearest latent of every single one"},
     {"json", ORTH_OPTION_OUTPUT, "FILE", NULL, "writes all figures; the keys are below"},
     {"batch", ORTH_OPTION_TEXT, "N", NULL,
-     "consecutive rows of a batch; default: each model's train.batch"},
+     "consecutive rows of a batch; default: each model's train.batch, for both together A's"},
     {0}};
 
 static void help(FILE *out)
