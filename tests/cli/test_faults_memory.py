@@ -75,6 +75,18 @@ class Memory(support.Case):
         self.assertEqual(sorted(os.listdir(self.path("run", "checkpoints"))),
                          ["step-000000002.h5", "step-000000004.h5"])
 
+    def test_what_is_given(self):
+        """Without the memory to look at a file it is not taken for another kind."""
+        self.check_success(run(["train", self.config, "--quiet", "--set", "run.dir=model"], 2,
+                               cwd=self.folder))
+        for arguments, end in ((["spectrum", self.model, "--data", self.data], 25),
+                               (["info", self.data], 18)):
+            for occurrence in range(10, end):
+                fault = f"memory.allocate:{occurrence}:enomem"
+                with self.subTest(arguments=arguments, fault=fault):
+                    result = run(arguments, env={"ORTHANT_FAULT": fault}, cwd=self.folder)
+                    self.check_failure(result, 7, "memory")
+
     def test_other_commands(self):
         self.check_success(run(["train", self.config, "--quiet", "--set", "run.dir=model"], 2,
                                cwd=self.folder))
